@@ -1,0 +1,1 @@
+"""Brain scans of healthy people, turned into image/label/text samples."""

@@ -1,0 +1,1 @@
+"""Adapters around outside engines: ITK and brain extraction."""

@@ -1,0 +1,52 @@
+"""Errors a user may meet. One line each: where, what was expected, what was found, what to do.
+
+BrainAtlasError           everything this package raises on purpose; exit code 1
+├── InputError            the user's input is at fault; exit code 2
+│   ├── SourceError       a source folder, scan file or spreadsheet cannot be used
+│   ├── GeometryError     an affine, grid or orientation cannot be used
+│   ├── LabelError        a label number or label scheme is not known
+│   ├── RecipeError       a recipe key or value is wrong
+│   ├── PhraseError       a phrase table is wrong
+│   └── OutputError       the output folder cannot be used (another configuration, no space)
+└── StageError            a stage failed on input that looked right
+"""
+
+
+class BrainAtlasError(Exception):
+    """Base of every error raised on purpose; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class InputError(BrainAtlasError):
+    """The user's input is at fault."""
+
+    exit_code = 2
+
+
+class SourceError(InputError):
+    """A source folder, scan file or spreadsheet cannot be used."""
+
+
+class GeometryError(InputError):
+    """An affine, grid or orientation cannot be used."""
+
+
+class LabelError(InputError):
+    """A label number or label scheme is not known."""
+
+
+class RecipeError(InputError):
+    """A recipe key or value is wrong."""
+
+
+class PhraseError(InputError):
+    """A phrase table is wrong."""
+
+
+class OutputError(InputError):
+    """The output folder cannot be used."""
+
+
+class StageError(BrainAtlasError):
+    """A stage failed on input that looked right."""

@@ -1,0 +1,229 @@
+"""The frozen types that flow through the build, in the order in which they appear.
+
+SourceScan -> PreparedScan -> HubTransform -> LabeledScan -> PlannedPair
+           -> RenderedPair -> MeasuredSlice -> Sample -> Shard
+
+Ids, paths and numbers only; arrays travel no further than from `render` to `samples`.
+Every length is in millimetres, every world coordinate RAS+ mm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Sequence = Literal["T1w", "T2w", "FLAIR"]
+Plane = Literal["axial", "coronal", "sagittal"]
+Sex = Literal["F", "M"]
+OrientationSource = Literal["header", "convention", "checked"]
+SEQUENCES: tuple[Sequence, ...] = ("T1w", "T2w", "FLAIR")
+PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the source states about the person in a scan; None where it states nothing."""
+
+    age_years: float | None = None
+    juvenile: bool = False
+    """The source says "juvenile" instead of an age."""
+    sex: Sex | None = None
+    healthy: bool | None = None
+    """Whether the source's own criterion is met; None where it says nothing."""
+    scanner: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceScan:
+    """One scan as its source distributes it: where it lies and what the source says of it."""
+
+    key: str
+    """`source-subject[-visit]-sequence`, `[a-z0-9-]` only, such as `kirby-113-2-flair`."""
+    subject: str
+    """The person, such as `kirby-113`; two visits share one."""
+    source: str
+    sequence: Sequence
+    image: Path
+    dseg: Path | None = None
+    label_scheme: str | None = None
+    """Name of the label scheme of `dseg` (`tables/schemes/`), such as `ibsr-cma`."""
+    mask: Path | None = None
+    """A brain mask that comes with the scan, on the image's grid or another."""
+    stripped: bool = False
+    """The image shows the brain alone on a zero background."""
+    array_order: str | None = None
+    """Axis codes of the stored array, such as `ASL`, where the header cannot be trusted."""
+    orientation_source: OrientationSource = "header"
+    facts: Facts = Facts()
+    terms: str
+    """Terms under which the source passes its images on; a key of `tables/terms.toml`."""
+    superseded: tuple[Path, ...] = ()
+    """Other forms of the same scan, which are not used."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the build report should know, such as contradicting spreadsheet rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A scan or pair that a stage refuses: expected, counted, and shown to the user."""
+
+    stage: str
+    key: str
+    reason: str
+    """One word to count by, such as `unreadable` or `low_overlap`."""
+    detail: str
+    """One sentence with file, expectation and finding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedScan:
+    """A scan in closest-RAS order, brain only, intensities 0 to 4095 (uint16), with its mask."""
+
+    key: str
+    subject: str
+    source: str
+    sequence: Sequence
+    image: Path
+    mask: Path
+    dseg: Path | None
+    """The source's labels in canonical numbers on the image's grid; None where it has none."""
+    facts: Facts
+    terms: str
+    source_zooms_mm: tuple[float, float, float]
+    """Voxel size of the source's grid, in the order of the RAS axes."""
+    orientation_source: OrientationSource
+    mask_method: str
+    digest: str
+    """sha256 over the bytes of image, mask and dseg: what later stages depend on."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubTransform:
+    """Where a scan lies in the hub: `hub = hub_from_scan @ scan`, points in RAS+ mm."""
+
+    key: str
+    hub_from_scan: tuple[tuple[float, ...], ...]
+    """4 x 4 affine, row by row, float64."""
+    similarity: float
+    """Normalized mutual information at the optimum (higher is better)."""
+    overlap: float
+    """Dice overlap of the scan's brain mask with the hub's, 0 to 1."""
+    digest: str
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The affine as an array of shape (4, 4)."""
+        return np.array(self.hub_from_scan, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabeledScan:
+    """A scan's label map in canonical numbers, the source's own or fused from other people's."""
+
+    key: str
+    dseg: Path
+    agreement: Path | None
+    """uint8 map, per cent of voters behind the winning label; None for the source's own labels."""
+    label_method: str
+    """`manual` or `majority`; named in every sample."""
+    voters: tuple[str, ...]
+    """Keys of the scans whose labels voted; empty for `manual`."""
+    terms: str
+    """Terms of moving image and label voters together."""
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedPair:
+    """A row of `plan.parquet`: the moving scan's anatomy in the fixed scan's frame."""
+
+    pair: str
+    """`<moving>_<fixed>`."""
+    moving: str
+    fixed: str
+    moving_subject: str
+    fixed_subject: str
+    source: str
+    """Source of the moving scan."""
+    split: str | None
+    """None for a pair dropped because its people lie in different splits."""
+    block: int | None
+    """Number of the block within (split, source); None for a dropped pair."""
+    order: int
+    """Place of the pair within its block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StructureMeasure:
+    """One structure in one slice, measured in the rendered frame."""
+
+    label: int
+    name: str
+    side: Literal["left", "right", "midline"]
+    area_mm2: float
+    volume_ml: float
+    """Of the whole structure in the rendered volume."""
+    centroid_mm: tuple[float, float, float]
+    """Of the slice's part, from the point that corresponds to hub (0, 0, 0), frame axes."""
+    agreement: float | None
+    """Mean share of voters behind the label, 0 to 1; None for manual labels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceFacts:
+    """All that a caption may say of a slice. None where it is not known."""
+
+    sequence: Sequence
+    plane: Plane
+    index: int
+    position_mm: float
+    """Signed distance along the + axis (right, front, up) from hub (0, 0, 0)."""
+    position_fraction: float
+    """0 at the first slice that shows brain, 1 at the last."""
+    age_years: float | None
+    juvenile: bool
+    sex: Sex | None
+    structures: tuple[StructureMeasure, ...]
+    """By area, largest first; named anatomy only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caption:
+    """One description of a slice."""
+
+    style: str
+    language: str
+    text: str
+    dropped_structures: int = 0
+    """Structures left out to stay within the token budget."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The four members of one sample, ready to be written. See docs/shard-format.md."""
+
+    key: str
+    image_png: bytes
+    label_png: bytes
+    text: str
+    facts: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """One finished tar file."""
+
+    path: str
+    """Relative to the data set folder, with forward slashes."""
+    split: str
+    source: str
+    plane: Plane
+    num_samples: int
+    num_bytes: int
+    sha256: str
+    terms: tuple[str, ...]

@@ -1,0 +1,134 @@
+"""Volumes in memory and NIfTI files on disk: `Volume(array, affine)`, always in closest-RAS order."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from isal import igzip
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from numpy.typing import DTypeLike, NDArray
+
+from brainatlas_text import spaces
+from brainatlas_text.errors import GeometryError, SourceError
+from brainatlas_text.spaces import Affine
+
+MAX_VOXELS = 600_000_000
+"""Refused before anything is allocated; Kirby's native FLAIR, the largest known here, has 108 million."""
+_READ_ERRORS = (OSError, EOFError, ValueError, TypeError, OverflowError, MemoryError, zlib.error,
+                nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """A 3-D array and its affine (voxel index -> RAS+ mm)."""
+
+    array: NDArray[Any]
+    affine: Affine
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along the three axes."""
+        i, j, k = self.array.shape
+        return i, j, k
+
+    @property
+    def zooms_mm(self) -> NDArray[np.float64]:
+        """Voxel sizes along the three axes, shape (3,)."""
+        return spaces.zooms_of(self.affine)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedScan:
+    """Header facts of a scan file, before its voxels are read."""
+
+    image: Any
+    shape: tuple[int, int, int]
+    affine: Affine
+    """Of the stored array, checked."""
+
+
+def open_scan(path: Path, array_order: str | None = None) -> OpenedScan:
+    """Read the header alone; `array_order` gives the axis codes where the header stores none.
+
+    Raises SourceError for a file that is no 3-D scan and GeometryError for an impossible grid.
+    """
+    try:
+        image: Any = nib.load(path)
+        shape, header_zooms = image.shape, image.header.get_zooms()
+        affine = np.asarray(image.affine, dtype=np.float64)
+    except FileNotFoundError as error:
+        raise SourceError(f"{path}: no such file") from error
+    except _READ_ERRORS as error:
+        raise SourceError(
+            f"{path}: not a readable scan ({_one_line(error)}); replace or exclude it"
+        ) from error
+    if len(shape) < 3 or any(n != 1 for n in shape[3:]):
+        raise SourceError(f"{path}: expected one 3-D volume, found shape {tuple(shape)}; extract one volume")
+    if min(shape[:3]) < 2 or int(np.prod([int(n) for n in shape[:3]], dtype=object)) > MAX_VOXELS:
+        raise GeometryError(
+            f"{path}: implausible grid {tuple(shape[:3])}; repair the header or exclude the scan"
+        )
+    if array_order is not None:
+        zooms = np.abs(np.asarray(header_zooms[:3], dtype=float))
+        affine = spaces.from_axis_codes(array_order, shape, zooms)
+    spaces.check_affine(affine, str(path))
+    return OpenedScan(image=image, shape=(int(shape[0]), int(shape[1]), int(shape[2])), affine=affine)
+
+
+def load(path: Path, array_order: str | None = None) -> Volume:
+    """Read a scan as float32 in closest-RAS order (axes permuted and flipped, never interpolated)."""
+    opened = open_scan(path, array_order)
+    try:
+        array = np.asanyarray(opened.image.dataobj, dtype=np.float32).reshape(opened.shape)
+    except _READ_ERRORS as error:
+        raise SourceError(
+            f"{path}: voxels cannot be read ({_one_line(error)}); replace or exclude it"
+        ) from error
+    return to_closest_ras(Volume(array, opened.affine))
+
+
+def load_labels(path: Path, array_order: str | None = None) -> Volume:
+    """Read a label map as int32 in closest-RAS order; raise SourceError unless all values are whole."""
+    volume = load(path, array_order)
+    whole = np.rint(volume.array)
+    if not np.isfinite(volume.array).all() or np.abs(whole - volume.array).max() > 1e-3:
+        raise SourceError(f"{path}: a label map holds whole numbers only; was it interpolated?")
+    return Volume(whole.astype(np.int32), volume.affine)
+
+
+def to_closest_ras(volume: Volume) -> Volume:
+    """Permute and flip the axes to the nearest RAS order; world positions do not change."""
+    orientation = io_orientation(volume.affine)
+    array = np.ascontiguousarray(apply_orientation(volume.array, orientation))
+    return Volume(array, volume.affine @ inv_ornt_aff(orientation, volume.shape))
+
+
+def load_prepared(path: Path) -> Volume:
+    """Read a file of our own (already closest RAS) in its stored dtype."""
+    image: Any = nib.load(path)
+    return Volume(np.asarray(image.dataobj), np.asarray(image.affine, dtype=np.float64))
+
+
+def encode(volume: Volume, dtype: DTypeLike) -> bytes:
+    """The bytes of a `.nii.gz` file (NIfTI-1, sform and qform set, mm). Equal volumes, equal bytes."""
+    image = nib.Nifti1Image(np.asarray(volume.array, dtype=dtype), volume.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(volume.affine, 1)
+    image.set_qform(volume.affine, 1)
+    data: bytes = igzip.compress(image.to_bytes(), 2, mtime=0)
+    return data
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text[:160] or type(error).__name__

@@ -1,0 +1,148 @@
+"""The work folder: atomic writes, content hashes, done-records and the lock.
+
+A done-record is the only state of the build. It is written after its outputs, so that a record always
+means finished work; it holds the digest of everything the outputs depend on.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import DTypeLike
+
+from brainatlas_text.errors import OutputError, StageError
+from brainatlas_text.volumes import Volume, encode
+
+PART = ".part"
+"""Ending of temporary names; whatever carries it at start is a leftover."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; on success flush it to disk and rename, else remove it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StageError(
+                f"{path}: no space left on the disk; make room and run the same command again"
+            ) from error
+        raise
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_volume(path: Path, volume: Volume, dtype: DTypeLike) -> None:
+    """Write a `.nii.gz` file atomically."""
+    with atomic_path(path) as part:
+        part.write_bytes(encode(volume, dtype))
+
+
+def digest(value: object) -> str:
+    """sha256 of a JSON-like value in canonical form (sorted keys); paths count by their text."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(*paths: Path) -> str:
+    """sha256 over the bytes of the files, in order."""
+    total = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return value.as_posix()
+    raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The data set folder and its private `work/` part."""
+
+    root: Path
+
+    @property
+    def work(self) -> Path:
+        """Prepared scans, label maps and done-records; never published."""
+        return self.root / "work"
+
+    def read_record(self, stage: str, key: str, inputs: str) -> dict[str, Any] | None:
+        """Payload of finished work with the same inputs digest and unchanged outputs, else None."""
+        try:
+            record = json.loads(self._record_path(stage, key).read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        if record["inputs"] != inputs:
+            return None
+        for name, size in record["outputs"].items():
+            path = self.root / name
+            if not path.is_file() or path.stat().st_size != size:
+                return None
+        payload: dict[str, Any] = record["payload"]
+        return payload
+
+    def write_record(
+        self, stage: str, key: str, inputs: str, outputs: Iterable[Path], payload: Mapping[str, Any]
+    ) -> None:
+        """Note that `outputs` (files under the root) are finished."""
+        sizes = {path.relative_to(self.root).as_posix(): path.stat().st_size for path in outputs}
+        record = {"stage": stage, "key": key, "inputs": inputs, "outputs": sizes, "payload": dict(payload)}
+        text = json.dumps(record, sort_keys=True, ensure_ascii=False, indent=1, default=_plain)
+        write_text(self._record_path(stage, key), text + "\n")
+
+    def _record_path(self, stage: str, key: str) -> Path:
+        return self.work / "records" / stage / f"{key}.json"
+
+    def remove_leftovers(self) -> int:
+        """Delete temporary files that an interrupted run left behind; return their number."""
+        leftovers = [path for path in self.root.rglob(f".*{PART}") if path.is_file()]
+        for path in leftovers:
+            path.unlink()
+        return len(leftovers)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; raise OutputError when another build holds it."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        with (self.work / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise OutputError(
+                    f"{self.root}: another build is writing here; wait for it or stop it"
+                ) from error
+            yield
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space on the disk of a folder that may not exist yet."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,1 @@
+"""Text-conditioned latent diffusion of brain MRI slices."""
