@@ -1,0 +1,41 @@
+# Every target but `help` and `clean` first brings .venv up to date; that costs nothing when it is.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+# Which build of torch: `cpu`, `cuda` (the package index's own build), or a name that uv knows, such as `cu128`.
+# What was last asked for is remembered in .venv, so that `make test` does not put the CPU build back.
+TORCH ?= $(or $(shell cat .venv/torch-build 2>/dev/null),cpu)
+DEMO ?= demo
+
+BIN := .venv/bin
+STAMP := .venv/installed-$(TORCH)
+PACKAGES := -e 'packages/brainatlas-text[demo]' -e 'packages/brainldm[words]'
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## make .venv with both packages and the pinned versions (TORCH=cuda for a GPU)
+
+# A folder of wheels that pip is told of (find-links) and that holds torch serves the CPU build;
+# otherwise uv takes it from PyTorch's own index. Byte code is compiled here, not at each first start.
+$(STAMP): constraints.txt pyproject.toml packages/brainatlas-text/pyproject.toml packages/brainldm/pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt uv
+	@echo "Installing both packages into .venv (torch: $(TORCH)) ..."
+	@wheels=$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true); \
+	wheels=$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-$$wheels}}; \
+	case "$(TORCH)" in \
+	  cpu) if compgen -G "$$wheels/torch-*.whl" >/dev/null; then export UV_FIND_LINKS="$$wheels"; \
+	       else export UV_TORCH_BACKEND=cpu; fi ;; \
+	  cuda) ;; \
+	  *) export UV_TORCH_BACKEND="$(TORCH)" ;; \
+	esac; \
+	previous=$$(cat .venv/torch-build 2>/dev/null || true); \
+	again=(); if [ -n "$$previous" ] && [ "$$previous" != "$(TORCH)" ]; then again=(--reinstall-package torch); fi; \
+	$(BIN)/uv pip install -q -p .venv --compile-bytecode -c constraints.txt "$${again[@]}" \
+	  $(PACKAGES) --group dev --group docs
+	@rm -f .venv/installed-*; echo "$(TORCH)" > .venv/torch-build; touch $@
+
+.PHONY: help setup
