@@ -1,0 +1,41 @@
+"""The frozen types that flow through training and sampling.
+
+Sample -> Batch -> (conditioning, latents) -> images
+
+Images are uint8 grey levels [H, W] at rest and float32 in [0, 1] inside the networks, so that the zero
+padding of convolutions is the black around the brain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+Plane = Literal["axial", "coronal", "sagittal"]
+Sequence = Literal["T1w", "T2w", "FLAIR"]
+Stage = Literal["vae", "latents", "ldm"]
+PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
+SEQUENCES: tuple[Sequence, ...] = ("T1w", "T2w", "FLAIR")
+STAGES: tuple[Stage, ...] = ("vae", "latents", "ldm")
+
+
+class Config(BaseModel):
+    """Base of every part of a recipe: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One slice as the model sees it."""
+
+    key: str
+    image: NDArray[np.uint8]
+    """[H, W], cropped and reduced to the recipe's `data.image_size`."""
+    caption: str
+    facts: dict[str, Any]
+    """The sample's JSON, as docs/shard-format.md describes it."""
