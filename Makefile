@@ -10,6 +10,7 @@ TORCH ?= $(or $(shell cat .venv/torch-build 2>/dev/null),cpu)
 DEMO ?= demo
 
 BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 STAMP := .venv/installed-$(TORCH)
 PACKAGES := -e 'packages/brainatlas-text[demo]' -e 'packages/brainldm[words]'
 
@@ -38,4 +39,23 @@ $(STAMP): constraints.txt pyproject.toml packages/brainatlas-text/pyproject.toml
 	  $(PACKAGES) --group dev --group docs
 	@rm -f .venv/installed-*; echo "$(TORCH)" > .venv/torch-build; touch $@
 
-.PHONY: help setup
+check: $(STAMP)  ## format, lint, types, import layers
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports --no-logo
+
+test: $(STAMP)  ## all tests, two at a time (TESTS=path or "-m unit" for some)
+	pytest -n 2 --dist worksteal $(TESTS)
+
+bench: $(STAMP)  ## every performance claim, measured (BENCH=name for one)
+	python benchmarks/run.py $(BENCH)
+
+docs: $(STAMP)  ## the documentation, strictly, into site/
+	mkdocs build --strict --quiet
+
+clean:  ## remove what the targets made, except .venv
+	rm -rf $(DEMO) site dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find packages tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help setup check test demo bench docs clean
