@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before torch, numba or datasets start: one thread a worker, no network, caches outside the user's home."""
+    """Before torch, numba or datasets start: one thread a worker, no network, caches of our own."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if not hasattr(config, "workerinput"):  # the workers of xdist inherit the controller's environment

@@ -1,0 +1,82 @@
+"""Run the benchmarks beside this file, or the named ones, and print what they measured as one table.
+
+Example:
+    python benchmarks/run.py help_time --json bench.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    """Exit code 1 where a benchmark failed, 2 where a name is unknown."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="file name without .py; all where none is given"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
+    arguments = parser.parse_args()
+    known = sorted(path.stem for path in HERE.glob("*.py") if path.name != Path(__file__).name)
+    unknown = sorted(set(arguments.names) - set(known))
+    if unknown:
+        print(f"benchmarks: no benchmark {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
+
+    results: list[dict[str, Any]] = []
+    failed = []
+    for name in arguments.names or known:
+        print(f"{name} ...", file=sys.stderr)
+        done = subprocess.run([sys.executable, HERE / f"{name}.py"], stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            failed.append(name)
+        else:
+            measured = json.loads(done.stdout.splitlines()[-1])
+            results += [
+                {"benchmark": name} | row for row in (measured if isinstance(measured, list) else [measured])
+            ]
+    show(results)
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"machine": machine(), "results": results}, indent=2) + "\n")
+    for name in failed:
+        print(f"benchmarks: {name} failed; its message is above", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def machine() -> str:
+    """What the figures hold for."""
+    system, python = platform.system(), platform.python_version()
+    return f"{platform.machine()}, {os.cpu_count()} cores, {system}, Python {python}"
+
+
+def show(results: list[dict[str, Any]]) -> None:
+    """Print the table. Times better: ours / plain for rates, plain / ours for durations."""
+    table = Table(title=machine())
+    for heading in ("benchmark", "what", "ours", "plain", "unit", "times better", "plain is", "repeats"):
+        table.add_column(heading, justify="right" if heading in {"ours", "plain", "times better"} else "left")
+    for row in results:
+        rate = row["unit"].endswith("/s")
+        gain = row["ours"] / row["plain"] if rate else row["plain"] / row["ours"]
+        table.add_row(
+            row["benchmark"], row["what"], f"{row['ours']:.3g}", f"{row['plain']:.3g}", row["unit"],
+            f"{gain:.2f}", row["plain_is"], str(row["repeats"]),
+        )  # fmt: skip
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
