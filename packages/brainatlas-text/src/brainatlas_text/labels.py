@@ -18,7 +18,7 @@ from brainatlas_text.errors import LabelError
 
 Side = Literal["left", "right", "midline"]
 OUTER_CSF = 24
-"""Means different things in different schemes (FreeSurfer: sulcal CSF; IBSR: some of it), so it never votes."""
+"""Sulcal CSF in FreeSurfer, some of it in IBSR: it means different things, so it never votes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

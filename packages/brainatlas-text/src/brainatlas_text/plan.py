@@ -1,0 +1,137 @@
+"""The plan: which pair of scans goes into which split and block. All chance of the build is drawn here.
+
+Input: the scans that are ready. Output: one PlannedPair a row of `plan.parquet`: every ordered pair plus
+every native (the pair of a scan with itself). A draw is a hash of (seed, what is drawn), so that adding a
+scan changes neither the others' order nor their draws, and any row can be checked alone.
+
+Splits are by person, so that no person is ever in two of them. Within each source (stratum) the shares are
+met by largest remainder; of one person: train, of two: train and test, of three or more: all splits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
+
+from brainatlas_text.records import PlannedPair, PreparedScan
+from brainatlas_text.workspace import atomic_path
+
+VERSION = 1
+SPLITS = ("train", "validation", "test")
+SHARES: Mapping[str, tuple[float, float, float]] = {
+    "default": (0.80, 0.10, 0.10),
+    "paper": (0.60, 0.15, 0.25),
+}
+
+
+class PlanConfig(BaseModel):
+    """What is planned."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    splits: Literal["default", "paper"] = "default"
+    """`default`: 80/10/10, pairs across splits dropped; `paper`: 60/15/25, they go with the moving person."""
+    block_pairs: int = Field(32, ge=1, le=1000)
+    """Pairs a block, the unit of rendering, retry and resume. Memory of a worker grows with it."""
+
+
+def make_plan(scans: Iterable[PreparedScan], seed: int, config: PlanConfig) -> tuple[PlannedPair, ...]:
+    """All ordered pairs and natives of the scans, by key; dropped pairs have neither split nor block."""
+    ordered = sorted(scans, key=lambda scan: scan.key)
+    splits = split_subjects({scan.subject: scan.source for scan in ordered}, seed, config.splits)
+    members: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for moving in ordered:
+        for fixed in ordered:
+            split = pair_split(splits[moving.subject], splits[fixed.subject], config.splits)
+            if split is not None:
+                members[split, moving.source].append(f"{moving.key}_{fixed.key}")
+    places: dict[str, tuple[int, int]] = {}
+    for pairs in members.values():
+        for place, pair in enumerate(sorted(pairs, key=lambda p: draw(seed, "pair", p))):
+            places[pair] = divmod(place, config.block_pairs)
+    return tuple(
+        PlannedPair(
+            pair=(pair := f"{moving.key}_{fixed.key}"),
+            moving=moving.key,
+            fixed=fixed.key,
+            moving_subject=moving.subject,
+            fixed_subject=fixed.subject,
+            source=moving.source,
+            split=pair_split(splits[moving.subject], splits[fixed.subject], config.splits),
+            block=places[pair][0] if pair in places else None,
+            order=places[pair][1] if pair in places else 0,
+        )
+        for moving in ordered
+        for fixed in ordered
+    )
+
+
+def split_subjects(source_of: Mapping[str, str], seed: int, scheme: str) -> dict[str, str]:
+    """Split of each person, given each person's source."""
+    people: dict[str, list[str]] = defaultdict(list)
+    for subject, source in source_of.items():
+        people[source].append(subject)
+    splits: dict[str, str] = {}
+    for subjects in people.values():
+        drawn = sorted(subjects, key=lambda subject: draw(seed, "split", subject))
+        counts = split_counts(len(drawn), SHARES[scheme])
+        names = [name for name, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
+        splits |= dict(zip(drawn, names, strict=True))
+    return splits
+
+
+def split_counts(total: int, shares: tuple[float, float, float]) -> tuple[int, int, int]:
+    """People in train, validation and test by largest remainder; of three people each split gets one."""
+    if total <= 2:
+        return ((0, 0, 0), (1, 0, 0), (1, 0, 1))[total]
+    exact = [total * share for share in shares]
+    counts = [int(value) for value in exact]
+    for place in sorted(range(3), key=lambda i: (counts[i] - exact[i], i))[: total - sum(counts)]:
+        counts[place] += 1
+    for place in (2, 1):
+        if counts[place] == 0:
+            counts[counts.index(max(counts))] -= 1
+            counts[place] = 1
+    return counts[0], counts[1], counts[2]
+
+
+def pair_split(moving: str, fixed: str, scheme: str) -> str | None:
+    """Split of a pair; None when it is dropped because its people lie in different splits."""
+    return moving if scheme == "paper" or moving == fixed else None
+
+
+def blocks(plan: Iterable[PlannedPair]) -> dict[tuple[str, str, int], tuple[PlannedPair, ...]]:
+    """Planned pairs by (split, source, block), in their order within the block."""
+    groups: dict[tuple[str, str, int], list[PlannedPair]] = defaultdict(list)
+    for pair in plan:
+        if pair.split is not None and pair.block is not None:
+            groups[pair.split, pair.source, pair.block].append(pair)
+    return {key: tuple(sorted(groups[key], key=lambda pair: pair.order)) for key in sorted(groups)}
+
+
+def counts(plan: Iterable[PlannedPair]) -> dict[str, int]:
+    """Pairs planned, dropped, and kept by split."""
+    by_split = Counter(pair.split or "dropped" for pair in plan)
+    return {"planned": sum(by_split.values()), **{name: by_split[name] for name in (*SPLITS, "dropped")}}
+
+
+def draw(seed: int, *what: object) -> bytes:
+    """A draw that depends on the seed and on what is drawn, on nothing else."""
+    return hashlib.sha256("\x1f".join([str(seed), *map(str, what)]).encode()).digest()
+
+
+def write_plan(path: Path, plan: Iterable[PlannedPair]) -> None:
+    """Write `plan.parquet`."""
+    rows = [{name: getattr(pair, name) for name in PlannedPair.__slots__} for pair in plan]
+    schema = pa.schema(
+        [(name, pa.int32() if name in ("block", "order") else pa.string()) for name in PlannedPair.__slots__]
+    )
+    with atomic_path(path) as part:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), part)
