@@ -6,12 +6,15 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before torch, numba or datasets start: one thread a worker, no network, caches of our own."""
+    settings.register_profile("repeatable", deadline=None, derandomize=True)  # shared machines: no timed tests
+    settings.load_profile("repeatable")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if not hasattr(config, "workerinput"):  # the workers of xdist inherit the controller's environment

@@ -1,1 +1,29 @@
-"""Brain scans of healthy people, turned into image/label/text samples."""
+"""Brain scans of healthy people, turned into image/label/text samples in which every number is measured."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from brainatlas_text.errors import BrainAtlasError, InputError
+    from brainatlas_text.pipeline import BuildConfig, BuildSummary, build
+    from brainatlas_text.recipe import Recipe, load_recipe
+
+__all__ = ["BrainAtlasError", "BuildConfig", "BuildSummary", "InputError", "Recipe", "build", "load_recipe"]
+_HOMES = {
+    "BrainAtlasError": "errors",
+    "BuildConfig": "pipeline",
+    "BuildSummary": "pipeline",
+    "InputError": "errors",
+    "Recipe": "recipe",
+    "build": "pipeline",
+    "load_recipe": "recipe",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that the command line's `--help` stays fast."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

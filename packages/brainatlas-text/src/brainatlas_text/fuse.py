@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 VERSION = 1
+METHODS = (
+    "Labels of unlabeled scans are the plain majority vote of the labeled people, carried through the hub."
+)
 
 
 def majority(candidates: Iterable[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -97,7 +97,9 @@ def _moments(mask: Volume) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     step = np.maximum(np.rint(3.0 / mask.zooms_mm), 1).astype(int)
     index = np.argwhere(mask.array[:: step[0], :: step[1], :: step[2]] > 0) * step
     points = spaces.apply(mask.affine, index)
-    return points.mean(axis=0), points.std(axis=0)
+    center: NDArray[np.float64] = points.mean(axis=0)
+    spread: NDArray[np.float64] = points.std(axis=0)
+    return center, spread
 
 
 def _check(key: str, scan_from_hub: Affine, overlap: float, config: RegisterConfig) -> Rejection | None:

@@ -25,6 +25,10 @@ from brainatlas_text.spaces import Affine
 from brainatlas_text.volumes import Volume
 
 VERSION = 1
+METHODS = (
+    "A slice shows the moving person's anatomy, resampled once (image linear, labels nearest) into a 1 mm "
+    "frame along the axes of the fixed scan, centered on its brain."
+)
 SIZE = 256
 """Rows and columns of a picture, and slices of the frame along each axis."""
 PREPARED_MAX = 4095

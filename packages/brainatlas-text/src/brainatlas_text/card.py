@@ -1,0 +1,200 @@
+"""The data set card: README.md with typed features, configs and what the build kept, dropped and used."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any
+
+import yaml
+
+from brainatlas_text.plan import SPLITS
+from brainatlas_text.records import PLANES, Rejection, Shard
+
+_TEXT, _WHOLE, _NUMBER, _FLAG = "string", "int64", "float64", "bool"
+_STRUCTURE = {
+    "label": _WHOLE,
+    "name": _TEXT,
+    "side": _TEXT,
+    "area_mm2": _NUMBER,
+    "volume_ml": _NUMBER,
+    "centroid_mm": [_NUMBER],
+    "agreement": _NUMBER,
+}
+_FACTS: dict[str, Any] = {
+    "format_version": _WHOLE,
+    "key": _TEXT,
+    "split": _TEXT,
+    "moving": _TEXT,
+    "fixed": _TEXT,
+    "subject": _TEXT,
+    "fixed_subject": _TEXT,
+    "source": _TEXT,
+    "sequence": _TEXT,
+    "plane": _TEXT,
+    "index": _WHOLE,
+    "position_mm": _NUMBER,
+    "position_fraction": _NUMBER,
+    "spacing_mm": [_NUMBER],
+    "source_zooms_mm": [_NUMBER],
+    "age_years": _NUMBER,
+    "juvenile": _FLAG,
+    "sex": _TEXT,
+    "label_method": _TEXT,
+    "label_voters": [_TEXT],
+    "terms": _TEXT,
+    "structures": [_STRUCTURE],
+    "dropped_structures": _WHOLE,
+    "captions": [{"style": _TEXT, "language": _TEXT, "text": _TEXT}],
+}
+COLUMNS: dict[str, Any] = {"png": "image", "seg.png": "image", "txt": _TEXT, "json": _FACTS}
+"""Columns as `datasets` names them after the members' extensions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardFacts:
+    """What the card states; all of it counted by the build."""
+
+    recipe_name: str
+    shards: Sequence[Shard]
+    num_subjects: Mapping[str, int]
+    """People by source."""
+    num_scans: Mapping[str, int]
+    """Scans by source and sequence, such as `ixi T2w`."""
+    pairs: Mapping[str, int]
+    slices_seen: int
+    slices_kept: int
+    empty_rule: str
+    rejections: Sequence[Rejection]
+    voters: Mapping[str, int]
+    """Labeled people by source, and in how many splits' training their labels were used."""
+    methods: Sequence[str]
+    terms: Mapping[str, str]
+    """Name of the terms -> one sentence."""
+
+
+def write_card(facts: CardFacts) -> str:
+    """The card as Markdown with its YAML head."""
+    head = yaml.safe_dump(_head(facts.shards), sort_keys=False, allow_unicode=True)
+    return f"---\n{head}---\n{_body(facts)}"
+
+
+def _head(shards: Sequence[Shard]) -> dict[str, Any]:
+    """Configs and features; a split is listed only where it has files, or loading would fail."""
+    patterns = {"full": "*.tar"} | {plane: f"*-{plane}-*.tar" for plane in PLANES}
+    patterns |= {source: f"{source}-*.tar" for source in sorted({shard.source for shard in shards})}
+    configs, infos = [], []
+    for name, pattern in patterns.items():
+        splits = [
+            split
+            for split in SPLITS
+            if any(s.split == split and fnmatch(s.path.rsplit("/", 1)[1], pattern) for s in shards)
+        ]
+        if not splits:
+            continue
+        files = [{"split": split, "path": f"data/{split}/{pattern}"} for split in splits]
+        configs.append(
+            {"config_name": name, "data_files": files} | ({"default": True} if name == "full" else {})
+        )
+        infos.append({"config_name": name, "features": _features(COLUMNS)})
+    return {
+        "pretty_name": "BrainAtlas-Text",
+        "license": "other",
+        "license_name": "terms-of-the-sources",
+        "language": ["en"],
+        "task_categories": ["text-to-image", "image-segmentation"],
+        "tags": ["mri", "brain", "medical", "webdataset"],
+        "configs": configs,
+        "dataset_info": infos,
+    }
+
+
+def _features(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Features in the form of the card's YAML."""
+    return [{"name": name} | _feature(kind) for name, kind in columns.items()]
+
+
+def _feature(kind: Any) -> dict[str, Any]:
+    if isinstance(kind, list):
+        inner = _feature(kind[0])
+        return {"list": inner.get("struct", inner.get("dtype"))}
+    if isinstance(kind, dict):
+        return {"struct": _features(kind)}
+    return {"dtype": kind}
+
+
+def _body(facts: CardFacts) -> str:
+    by_split: dict[str, list[Shard]] = defaultdict(list)
+    for shard in facts.shards:
+        by_split[shard.split].append(shard)
+    rows = [
+        (split, len(found), sum(s.num_samples for s in found), f"{sum(s.num_bytes for s in found) / 1e6:.1f}")
+        for split in SPLITS
+        if (found := by_split[split])
+    ]
+    pairs = facts.pairs
+    planned = [(name, pairs[name]) for name in ("planned", *SPLITS, "dropped")]
+    rejected = [(r.stage, r.key, r.reason, r.detail) for r in facts.rejections]
+    return f"""
+# BrainAtlas-Text
+
+Brain MRI slices of healthy people with label images and sentences in which every number is measured
+on that image. Built by `brainatlas-text` with recipe `{facts.recipe_name}`.
+
+The pictures show **{sum(facts.num_subjects.values())} people**: a slice is one person's anatomy, moved into the
+pose of another scan. However many slices there are, that is the number of independent brains.
+
+{_table(("source", "people"), sorted(facts.num_subjects.items()))}
+{_table(("source, sequence", "scans"), sorted(facts.num_scans.items()))}
+## Splits
+
+By person: no person is in two splits, as the moving or as the fixed scan.
+
+{_table(("split", "shards", "slices", "MB"), rows)}
+{_table(("pairs", "number"), planned)}
+Slices cut: {facts.slices_seen}; kept: {facts.slices_kept}; empty: {facts.slices_seen - facts.slices_kept}.
+{facts.empty_rule}
+
+## A sample
+
+| member | content |
+|---|---|
+| `png` | the slice, 256 x 256, 8-bit grey |
+| `seg.png` | label numbers (FreeSurfer) on the same grid, 8-bit |
+| `txt` | the main caption |
+| `json` | facts, measures of every structure, all captions |
+
+The subject's left is on the picture's left; front is up in axial, up is up in coronal and sagittal, front is
+right in sagittal. `position_mm` is measured from the point that corresponds to MNI (0, 0, 0).
+
+## Labels
+
+{_sentences(facts.methods)}
+Labels come from these labeled people; whether they lie in the training split or not, they voted for all scans
+of other people: {_list(facts.voters)}.
+
+## Terms
+
+A sample's `terms` names those of its image and of the labels' voters together.
+
+{_table(("terms", "what they ask"), sorted(facts.terms.items()))}
+## Rejected scans
+
+{_table(("stage", "scan", "reason", "detail"), rejected) if rejected else "None."}
+"""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _sentences(methods: Sequence[str]) -> str:
+    return "\n\n".join(methods) + "\n"
+
+
+def _list(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} of {name}" for name, number in sorted(counts.items())) or "none"

@@ -1,0 +1,149 @@
+"""The command line: arguments to functions, errors to one line and an exit code.
+
+0 done, 1 failure, 2 the user's input, 3 done but with rejected scans. Heavy imports stay inside commands, so
+that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from brainatlas_text.errors import BrainAtlasError
+
+REJECTED = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s"
+    )
+    try:
+        code: int = args.command(args)
+    except BrainAtlasError as error:
+        print(f"brainatlas-text: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"brainatlas-text: error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("brainatlas-text: stopped; the same command continues", file=sys.stderr)
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="brainatlas-text",
+        description="Turn brain MRI of healthy people into image/label/text samples.",
+        epilog="example: brainatlas-text build --sources ibsr oasis ixi kirby",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what each step does")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_demo_sources(commands)
+    _add_build(commands)
+    return parser
+
+
+def _add_demo_sources(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "demo-sources",
+        help="write four sources of synthetic people",
+        description="Write four sources of synthetic people in the forms of IBSR, OASIS-1, IXI and Kirby21.",
+        epilog="example: brainatlas-text demo-sources ./sources --people 4",
+    )
+    command.add_argument("out", type=Path, metavar="OUT", help="folder to write; becomes the --root of build")
+    command.add_argument(
+        "--people", type=int, default=4, metavar="N", help="people a source, 4 or more (default: 4)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="same seed, same people (default: 0)")
+    command.set_defaults(command=_demo_sources)
+
+
+def _add_build(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "build",
+        help="build the data set from scans on disk",
+        description="Find, prepare and register scans, propagate labels, render and describe every pair, "
+        "write shards. The same command again continues.",
+        epilog="example: brainatlas-text build --sources ibsr oasis ixi kirby --root ./sources --recipe demo",
+    )
+    command.add_argument(
+        "--sources",
+        nargs="+",
+        required=True,
+        metavar="SOURCE",
+        help="ibsr, oasis, ixi, kirby; one with labels among them",
+    )
+    command.add_argument(
+        "--root", type=Path, default=Path("sources"), help="holds one folder a source (default: ./sources)"
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("brainatlas-dataset"),
+        help="data set folder (default: ./brainatlas-dataset)",
+    )
+    command.add_argument(
+        "--recipe", default="default", help="default, demo, or a .toml file (default: default)"
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a recipe key, such as render.slice_step=2",
+    )
+    command.add_argument(
+        "--workers", type=int, metavar="N", help="worker processes (default: one a processor)"
+    )
+    command.add_argument("--json", action="store_true", help="print the summary as JSON")
+    command.set_defaults(command=_build)
+
+
+def _demo_sources(args: argparse.Namespace) -> int:
+    from brainatlas_text.demo import write_demo_sources
+
+    write_demo_sources(
+        args.out, people=args.people, seed=args.seed, progress=lambda line: print(line, file=sys.stderr)
+    )
+    print(f"next: brainatlas-text build --sources ibsr oasis ixi kirby --root {args.out}")
+    return 0
+
+
+def _build(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from brainatlas_text.console import TerminalProgress, print_summary
+    from brainatlas_text.distribute import default_workers
+    from brainatlas_text.errors import InputError
+    from brainatlas_text.pipeline import BuildConfig, build
+    from brainatlas_text.recipe import load_recipe
+
+    if args.workers is not None and args.workers < 1:
+        raise InputError(f"--workers must be 1 or more, got {args.workers}")
+    config = BuildConfig(
+        sources=tuple(args.sources),
+        recipe=load_recipe(args.recipe, args.set),
+        root=args.root,
+        out=args.out,
+        workers=args.workers or default_workers(),
+    )
+    summary = build(config, TerminalProgress())
+    if args.json:
+        print(json.dumps(asdict(summary)))
+    else:
+        print_summary(summary, str(args.out))
+    return REJECTED if summary.rejections else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

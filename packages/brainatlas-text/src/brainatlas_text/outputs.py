@@ -1,0 +1,136 @@
+"""What a build writes beside the shards: tables, card and provenance."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib import metadata, resources
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from brainatlas_text import fuse, plan, prepare, register, render
+from brainatlas_text.card import CardFacts, write_card
+from brainatlas_text.recipe import Recipe
+from brainatlas_text.records import PlannedPair, Rejection, Shard
+from brainatlas_text.samples import ReadyScan
+from brainatlas_text.shards import write_shard_table
+from brainatlas_text.sources import terms_of
+from brainatlas_text.workspace import atomic_path, write_text
+
+_PACKAGES = ("brainatlas-text", "numpy", "scipy", "SimpleITK", "nibabel", "numba", "isal", "nilearn")
+
+
+def write_tables(
+    root: Path,
+    recipe: Recipe,
+    ready: Mapping[str, ReadyScan],
+    planned: Sequence[PlannedPair],
+    shards: Sequence[Shard],
+    rejections: Sequence[Rejection],
+) -> None:
+    """Write `scans.parquet`, `quality.parquet`, `plan.parquet`, `shards.parquet` and `labels.tsv`."""
+    splits = {pair.moving: pair.split for pair in planned if pair.moving == pair.fixed}
+    _write_table(root / "scans.parquet", [_scan_row(scan, splits) for scan in ready.values()])
+    _write_table(root / "quality.parquet", [_quality_row(scan) for scan in ready.values()])
+    _write_table(
+        root / "rejected.parquet",
+        [{name: getattr(r, name) for name in Rejection.__slots__} for r in rejections],
+        pa.schema([(name, pa.string()) for name in Rejection.__slots__]),
+    )
+    plan.write_plan(root / "plan.parquet", planned)
+    write_shard_table(root / "shards.parquet", shards)
+    table = resources.files("brainatlas_text") / "tables" / "labels.tsv"
+    write_text(root / "labels.tsv", table.read_text(encoding="utf-8"))
+
+
+def write_description(
+    root: Path,
+    recipe: Recipe,
+    ready: Mapping[str, ReadyScan],
+    planned: Sequence[PlannedPair],
+    shards: Sequence[Shard],
+    rejections: Sequence[Rejection],
+    slices: tuple[int, int],
+) -> None:
+    """Write the card and `provenance.json`; `slices` are those cut and those kept."""
+    people = {scan.prepared.subject: scan.prepared.source for scan in ready.values()}
+    labeled = {
+        s.prepared.subject: s.prepared.source for s in ready.values() if s.labeled.label_method == "manual"
+    }
+    sources = sorted(set(people.values()))
+    facts = CardFacts(
+        recipe_name=recipe.name,
+        shards=shards,
+        num_subjects=Counter(people.values()),
+        num_scans=Counter(f"{s.prepared.source} {s.prepared.sequence}" for s in ready.values()),
+        pairs=plan.counts(planned),
+        slices_seen=slices[0],
+        slices_kept=slices[1],
+        empty_rule=f"A slice is empty when it shows less than {recipe.render.min_brain_mm2:g} mm² of brain.",
+        rejections=rejections,
+        voters=Counter(labeled.values()),
+        methods=(prepare.METHODS, register.METHODS, fuse.METHODS, render.METHODS),
+        terms={source: terms_of(source).terms for source in sources},
+    )
+    write_text(root / "README.md", write_card(facts))
+    provenance = {
+        "recipe": recipe.name,
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "sources": {source: f"{terms_of(source).name}, {terms_of(source).url}" for source in sources},
+    }
+    write_text(root / "provenance.json", json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
+
+
+def remove_stale(root: Path, shards: Sequence[Shard]) -> None:
+    """Delete tars under `data/` that no block of this plan wrote."""
+    current = {root / shard.path for shard in shards}
+    for path in (root / "data").rglob("*.tar"):
+        if path not in current:
+            path.unlink()
+    for folder in sorted((root / "data").glob("*")):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _scan_row(scan: ReadyScan, splits: Mapping[str, str | None]) -> dict[str, object]:
+    prepared, labeled = scan.prepared, scan.labeled
+    return {
+        "key": prepared.key,
+        "subject": prepared.subject,
+        "source": prepared.source,
+        "sequence": prepared.sequence,
+        "split": splits[prepared.key],
+        "age_years": prepared.facts.age_years,
+        "juvenile": prepared.facts.juvenile,
+        "sex": prepared.facts.sex,
+        "healthy": prepared.facts.healthy,
+        "scanner": prepared.facts.scanner,
+        "source_zooms_mm": list(prepared.source_zooms_mm),
+        "orientation_source": prepared.orientation_source,
+        "mask_method": prepared.mask_method,
+        "label_method": labeled.label_method,
+        "label_voters": list(labeled.voters),
+        "terms": labeled.terms,
+        "notes": list(prepared.notes),
+    }
+
+
+def _quality_row(scan: ReadyScan) -> dict[str, object]:
+    transform = scan.transform
+    return {
+        "key": transform.key,
+        "similarity": transform.similarity,
+        "overlap": transform.overlap,
+        "hub_from_scan": [value for row in transform.hub_from_scan for value in row],
+    }
+
+
+def _write_table(path: Path, rows: Sequence[dict[str, object]], schema: pa.Schema | None = None) -> None:
+    with atomic_path(path) as part:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), part)

@@ -1,0 +1,196 @@
+"""The build: discover -> prepare -> register -> label -> plan -> blocks -> card, in this order, each cached.
+
+`build` reads scans under `root` and makes `out` a Hugging Face data set repository. The same call again
+continues where an earlier one stopped, and does nothing where nothing changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from brainatlas_text import outputs, plan, propagate, stages
+from brainatlas_text.distribute import Engine, default_workers
+from brainatlas_text.errors import OutputError, SourceError
+from brainatlas_text.progress import Progress, Silent
+from brainatlas_text.recipe import Recipe, differing_keys, to_toml
+from brainatlas_text.records import (
+    HubTransform,
+    LabeledScan,
+    PlannedPair,
+    PreparedScan,
+    Rejection,
+    SourceScan,
+)
+from brainatlas_text.samples import ReadyScan, SampleSettings
+from brainatlas_text.sources import discover
+from brainatlas_text.stages import BlockResult, Task
+from brainatlas_text.workspace import Workspace, write_text
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildConfig:
+    """Places and resources of a build; what is built is the recipe's matter."""
+
+    sources: tuple[str, ...]
+    recipe: Recipe
+    root: Path = Path("sources")
+    """Holds one folder a source."""
+    out: Path = Path("brainatlas-dataset")
+    workers: int = field(default_factory=default_workers)
+    """Worker processes; 1 runs in this process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSummary:
+    """What a build found, rejected and wrote."""
+
+    scans_found: dict[str, int]
+    rejections: tuple[Rejection, ...]
+    pairs: dict[str, int]
+    slices_kept: int
+    slices_dropped: int
+    shards: int
+    num_bytes: int
+    seconds: dict[str, float]
+    """Wall time a stage."""
+
+
+def build(config: BuildConfig, progress: Progress | None = None) -> BuildSummary:
+    """Build the data set. Raises InputError for what the user can mend and StageError for a failure."""
+    found = [discover(source, config.root) for source in dict.fromkeys(config.sources)]
+    scans = [scan for discovery in found for scan in discovery.scans]
+    if not any(scan.dseg for scan in scans):
+        raise SourceError(
+            f"{config.root}: no scan of {', '.join(config.sources)} has labels, but labels are carried "
+            "from labeled people to all others; add a source with label maps, such as ibsr"
+        )
+    workspace = Workspace(config.out)
+    _claim(workspace, config)
+    with workspace.locked():
+        workspace.remove_leftovers()
+        run = _Run(workspace, config, progress or Silent())
+        try:
+            return run.through(scans, [r for discovery in found for r in discovery.rejections])
+        finally:
+            run.engine.close()
+
+
+class _Run:
+    """One pass through the stages; collects rejections and times."""
+
+    def __init__(self, workspace: Workspace, config: BuildConfig, progress: Progress) -> None:
+        self.root, self.config, self.recipe = workspace.root, config, config.recipe
+        self.engine, self.progress = Engine(config.workers), progress
+        self.rejections: list[Rejection] = []
+        self.seconds: dict[str, float] = {}
+
+    def through(self, scans: Sequence[SourceScan], rejections: Iterable[Rejection]) -> BuildSummary:
+        self.rejections += rejections
+        prepared = self._prepare(scans)
+        transforms = self._register(prepared)
+        ready = self._label([scan for scan in prepared if scan.key in transforms], transforms)
+        planned = plan.make_plan(
+            [scan.prepared for scan in ready.values()], self.recipe.seed, self.recipe.plan
+        )
+        blocks = self._render(planned, ready)
+        shards = [shard for block in blocks for shard in block.shards]
+        kept = sum(block.slices_kept for block in blocks)
+        seen = sum(block.slices_seen for block in blocks)
+        outputs.write_tables(self.root, self.recipe, ready, planned, shards, self.rejections)
+        outputs.write_description(
+            self.root, self.recipe, ready, planned, shards, self.rejections, (seen, kept)
+        )
+        outputs.remove_stale(self.root, shards)
+        return BuildSummary(
+            scans_found={s: sum(scan.source == s for scan in scans) for s in self.config.sources},
+            rejections=tuple(sorted(self.rejections, key=lambda r: (r.stage, r.key, r.detail))),
+            pairs=plan.counts(planned),
+            slices_kept=kept,
+            slices_dropped=seen - kept,
+            shards=len(shards),
+            num_bytes=sum(shard.num_bytes for shard in shards),
+            seconds=self.seconds,
+        )
+
+    def _prepare(self, scans: Sequence[SourceScan]) -> list[PreparedScan]:
+        tasks = [stages.prepare_task(self.root, scan, self.recipe.prepare) for scan in scans]
+        return self._stage("prepare", tasks)
+
+    def _register(self, prepared: Sequence[PreparedScan]) -> dict[str, HubTransform]:
+        tasks = [stages.register_task(self.root, scan, self.recipe.register_) for scan in prepared]
+        return {transform.key: transform for transform in self._stage("register", tasks)}
+
+    def _label(
+        self, prepared: Sequence[PreparedScan], transforms: dict[str, HubTransform]
+    ) -> dict[str, ReadyScan]:
+        labeled = [scan for scan in prepared if scan.dseg is not None]
+        tasks, usable = [], []
+        for scan in prepared:
+            voters = propagate.choose_voters(scan, labeled) if scan.dseg is None else ()
+            if scan.dseg is None and not voters:
+                detail = f"{scan.key} has no labels and nobody else has any to vote with"
+                self.rejections.append(
+                    Rejection(stage="label", key=scan.key, reason="no_voters", detail=detail)
+                )
+                continue
+            usable.append(scan)
+            tasks.append(stages.label_task(self.root, scan, voters, transforms))
+        results: dict[str, LabeledScan] = {result.key: result for result in self._stage("label", tasks)}
+        return {
+            scan.key: ReadyScan(prepared=scan, transform=transforms[scan.key], labeled=results[scan.key])
+            for scan in usable
+        }
+
+    def _render(self, planned: Sequence[PlannedPair], ready: dict[str, ReadyScan]) -> list[BlockResult]:
+        recipe = self.recipe
+        settings = SampleSettings(seed=recipe.seed, render=recipe.render, caption=recipe.caption)
+        tasks = [
+            stages.block_task(self.root, name, pairs, ready, settings)
+            for name, pairs in plan.blocks(planned).items()
+        ]
+        return self._stage("render", tasks)
+
+    def _stage(self, stage: str, tasks: Sequence[Task]) -> list[Any]:
+        """Results of all tasks in order, rejections taken out; only unfinished ones run."""
+        begin = time.monotonic()
+        results: list[Any] = [stages.finished(task) for task in tasks]
+        missing = [index for index, result in enumerate(results) if result is None]
+        self.progress.start(stage, len(tasks), len(tasks) - len(missing))
+        for place, result in self.engine.run(stages.run, [tasks[index] for index in missing]):
+            results[missing[place]] = result
+            self.progress.advance()
+        refused = [result for result in results if isinstance(result, Rejection)]
+        self.rejections += refused
+        self.seconds[stage] = time.monotonic() - begin
+        done = len(results) - len(refused)
+        self.progress.finish(f"{done} done, {len(refused)} rejected, {self.seconds[stage]:.1f} s")
+        return [result for result in results if not isinstance(result, Rejection)]
+
+
+def _claim(workspace: Workspace, config: BuildConfig) -> None:
+    """Make the folder ours, or refuse one that holds something else."""
+    path, text = workspace.root / "recipe.toml", to_toml(config.recipe)
+    listed = f"# brainatlas-text build --sources {' '.join(config.sources)}\n"
+    if not path.is_file():
+        if workspace.root.is_dir() and any(workspace.root.iterdir()):
+            raise OutputError(
+                f"{workspace.root}: not empty and not a data set of brainatlas-text; choose another --out"
+            )
+        write_text(path, listed + text)
+        return
+    found = path.read_text(encoding="utf-8")
+    differing = differing_keys(found, text)
+    if not found.startswith(listed):
+        differing.append("--sources")
+    if differing:
+        raise OutputError(
+            f"{workspace.root}: built with another configuration (differs in {', '.join(differing)}); "
+            "choose another --out, or remove the folder to build anew"
+        )

@@ -1,0 +1,183 @@
+"""Turn a planned pair into samples: render, measure and caption joined.
+
+`pair_samples` is a pure function of the pair and the stored scans, label maps and transforms: whatever asks
+for a sample again gets the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from brainatlas_text import caption, measure, render, spaces, volumes
+from brainatlas_text.engines import png, resample
+from brainatlas_text.labels import canonical_table
+from brainatlas_text.records import (
+    HubTransform,
+    LabeledScan,
+    Plane,
+    PlannedPair,
+    PreparedScan,
+    Sample,
+    SliceFacts,
+)
+from brainatlas_text.render import RenderConfig, RenderedPair
+from brainatlas_text.shards import FORMAT_VERSION
+from brainatlas_text.volumes import Volume
+
+VERSION = 1
+
+
+class CaptionConfig(BaseModel):
+    """Which captions every slice gets; the first style in the first language is the main caption."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    styles: tuple[str, ...] = ("full", "short")
+    """`full` names every structure with its size, `short` fits a CLIP encoder."""
+    languages: tuple[str, ...] = ("en",)
+    """Languages of the phrase tables."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyScan:
+    """All that rendering needs of one scan."""
+
+    prepared: PreparedScan
+    transform: HubTransform
+    labeled: LabeledScan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleSettings:
+    """What the samples depend on besides the scans."""
+
+    seed: int
+    render: RenderConfig
+    caption: CaptionConfig
+
+
+@dataclass(frozen=True, slots=True)
+class PairSample:
+    """A sample and the plane whose shard it belongs to."""
+
+    plane: Plane
+    sample: Sample
+
+
+def pair_samples(
+    root: Path, pair: PlannedPair, moving: ReadyScan, fixed: ReadyScan, settings: SampleSettings
+) -> Iterator[PairSample]:
+    """Render a pair and yield its samples, plane by plane, slices in ascending order."""
+    rendered = _render(root, moving, fixed)
+    measures = measure.measure_slices(
+        rendered.labels,
+        rendered.agreement,
+        zooms_mm=rendered.zooms_mm,
+        origin_index=rendered.origin_index - np.array(rendered.start),
+        table=canonical_table(),
+    )
+    for plane in settings.render.planes:
+        axis = render.NORMAL_AXIS[plane]
+        for index, fraction in render.kept_slices(rendered, plane, settings.render):
+            facts = SliceFacts(
+                sequence=moving.prepared.sequence,
+                plane=plane,
+                index=index,
+                position_mm=float((index - rendered.origin_index[axis]) * rendered.zooms_mm[axis]),
+                position_fraction=fraction,
+                age_years=moving.prepared.facts.age_years,
+                juvenile=moving.prepared.facts.juvenile,
+                sex=moving.prepared.facts.sex,
+                structures=measures.slice_structures(plane, index - rendered.start[axis]),
+            )
+            yield PairSample(plane, _sample(pair, moving, facts, rendered, settings))
+
+
+def _sample(
+    pair: PlannedPair, moving: ReadyScan, facts: SliceFacts, rendered: RenderedPair, settings: SampleSettings
+) -> Sample:
+    key = f"{pair.pair}_{facts.plane}-{facts.index:03d}"
+    words = settings.caption
+    captions = caption.write(
+        facts, seed=settings.seed, key=key, styles=words.styles, languages=words.languages
+    )
+    across, upward = (a for a in range(3) if a != render.NORMAL_AXIS[facts.plane])
+    prepared, labeled = moving.prepared, moving.labeled
+    return Sample(
+        key=key,
+        image_png=png.encode_grey(render.picture(rendered.image, rendered.start, facts.plane, facts.index)),
+        label_png=png.encode_grey(render.picture(rendered.labels, rendered.start, facts.plane, facts.index)),
+        text=captions[0].text,
+        facts={
+            "format_version": FORMAT_VERSION,
+            "key": key,
+            "split": pair.split,
+            "moving": pair.moving,
+            "fixed": pair.fixed,
+            "subject": pair.moving_subject,
+            "fixed_subject": pair.fixed_subject,
+            "source": pair.source,
+            "sequence": facts.sequence,
+            "plane": facts.plane,
+            "index": facts.index,
+            "position_mm": round(facts.position_mm, 2),
+            "position_fraction": round(facts.position_fraction, 4),
+            "spacing_mm": [round(float(rendered.zooms_mm[axis]), 4) for axis in (upward, across)],
+            "source_zooms_mm": [round(zoom, 4) for zoom in prepared.source_zooms_mm],
+            "age_years": facts.age_years,
+            "juvenile": facts.juvenile,
+            "sex": facts.sex,
+            "label_method": labeled.label_method,
+            "label_voters": list(labeled.voters),
+            "terms": labeled.terms,
+            "structures": [
+                asdict(s) | {"centroid_mm": [round(c, 2) for c in s.centroid_mm]} for s in facts.structures
+            ],
+            "dropped_structures": captions[0].dropped_structures,
+            "captions": [{"style": c.style, "language": c.language, "text": c.text} for c in captions],
+        },
+    )
+
+
+def _render(root: Path, moving: ReadyScan, fixed: ReadyScan) -> RenderedPair:
+    frame = render.isotropic_frame(_mask(root / fixed.prepared.mask, fixed.prepared.digest))
+    fixed_from_hub = spaces.invert(fixed.transform.matrix)
+    moving_from_fixed = np.eye(4)
+    if moving.prepared.key != fixed.prepared.key:
+        moving_from_fixed = spaces.invert(moving.transform.matrix) @ fixed.transform.matrix
+    agreement = moving.labeled.agreement
+    scan = _moving_scan(
+        root / moving.prepared.image,
+        root / moving.prepared.mask,
+        root / moving.labeled.dseg,
+        root / agreement if agreement else None,
+        moving.prepared.digest + moving.labeled.digest,
+    )
+    return render.render_pair(scan, frame, moving_from_fixed, fixed_from_hub)
+
+
+@lru_cache(maxsize=4)
+def _moving_scan(
+    image: Path, mask: Path, dseg: Path, agreement: Path | None, digest: str
+) -> render.MovingScan:
+    """Read a moving scan; the digest makes a changed scan another entry of the cache."""
+    volume = volumes.load_prepared(image)
+    return render.MovingScan(
+        image=np.ascontiguousarray(volume.array),
+        labels=np.ascontiguousarray(volumes.load_prepared(dseg).array),
+        agreement=np.ascontiguousarray(volumes.load_prepared(agreement).array) if agreement else None,
+        affine=volume.affine,
+        brain_box=resample.box_of(volumes.load_prepared(mask).array),
+    )
+
+
+@lru_cache(maxsize=64)
+def _mask(path: Path, digest: str) -> Volume:
+    """The brain mask of a fixed scan, bit-packed volumes being small enough to keep."""
+    return volumes.load_prepared(path)

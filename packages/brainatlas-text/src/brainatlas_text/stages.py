@@ -1,0 +1,237 @@
+"""The stages of a build as cached tasks: what runs on a worker, and when its result can be reused.
+
+A task names its stage, its key and the digest of all it depends on. `run` does the work on a worker and
+writes the done-record last; `finished` reads that record back, so only what is missing is submitted.
+A rejection is a result like any other: it is noted and not tried again until its inputs change.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from brainatlas_text import fuse, prepare, propagate, register, render, samples, shards, volumes
+from brainatlas_text.engines import itk
+from brainatlas_text.hub import load_hub
+from brainatlas_text.plan import draw
+from brainatlas_text.records import (
+    HubTransform,
+    LabeledScan,
+    Plane,
+    PlannedPair,
+    PreparedScan,
+    Rejection,
+    Sample,
+    Shard,
+    SourceScan,
+)
+from brainatlas_text.samples import ReadyScan, SampleSettings
+from brainatlas_text.volumes import Volume
+from brainatlas_text.workspace import Workspace, atomic_path, digest, file_digest, write_volume
+
+Outcome = tuple[Any, list[Path]]
+"""A stage's result and the files it wrote."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One cached piece of work. `work` is picklable and returns an Outcome."""
+
+    stage: str
+    key: str
+    inputs: str
+    root: Path
+    result: Any
+    """Type of the result, as pydantic understands it."""
+    work: Callable[[], Outcome]
+
+
+def run(task: Task) -> Any:
+    """Do the work, then note it."""
+    result, outputs = task.work()
+    payload = TypeAdapter(task.result).dump_python(result, mode="json")
+    Workspace(task.root).write_record(task.stage, task.key, task.inputs, outputs, {"result": payload})
+    return result
+
+
+def finished(task: Task) -> Any | None:
+    """The result of an earlier run with the same inputs and its outputs in place, else None."""
+    payload = Workspace(task.root).read_record(task.stage, task.key, task.inputs)
+    return None if payload is None else TypeAdapter(task.result).validate_python(payload["result"])
+
+
+def prepare_task(root: Path, scan: SourceScan, config: prepare.PrepareConfig) -> Task:
+    """Source files to a PreparedScan."""
+    return Task(
+        stage="prepare",
+        key=scan.key,
+        inputs=prepare.inputs_digest(scan, load_hub(), config),
+        root=root,
+        result=PreparedScan | Rejection,
+        work=partial(_prepare, root, scan, config),
+    )
+
+
+def register_task(root: Path, scan: PreparedScan, config: register.RegisterConfig) -> Task:
+    """A prepared scan to its HubTransform."""
+    return Task(
+        stage="register",
+        key=scan.key,
+        inputs=register.inputs_digest(scan, load_hub(), config),
+        root=root,
+        result=HubTransform | Rejection,
+        work=partial(_register, root, scan, config),
+    )
+
+
+def label_task(
+    root: Path,
+    scan: PreparedScan,
+    voters: tuple[PreparedScan, ...],
+    transforms: Mapping[str, HubTransform],
+) -> Task:
+    """A scan's own labels, or those voted by other people, to a LabeledScan."""
+    used = {key: transforms[key] for key in (scan.key, *(voter.key for voter in voters))}
+    inputs = [propagate.VERSION, fuse.VERSION, scan.digest, scan.terms]
+    if scan.dseg is None:
+        inputs += [[v.key, v.digest, v.terms, used[v.key].digest] for v in voters]
+        inputs.append(used[scan.key].digest)
+    return Task(
+        stage="label",
+        key=scan.key,
+        inputs=digest(inputs),
+        root=root,
+        result=LabeledScan,
+        work=partial(_label, root, scan, voters, used),
+    )
+
+
+def block_task(
+    root: Path,
+    name: tuple[str, str, int],
+    pairs: tuple[PlannedPair, ...],
+    scans: Mapping[str, ReadyScan],
+    settings: SampleSettings,
+) -> Task:
+    """The pairs of one block to its shards, one a plane."""
+    used = {key: scans[key] for pair in pairs for key in (pair.moving, pair.fixed)}
+    versions = [
+        render.VERSION,
+        samples.VERSION,
+        shards.VERSION,
+        samples.measure.VERSION,
+        samples.caption.VERSION,
+    ]
+    depends = [
+        versions,
+        [[p.moving, p.fixed, p.split, p.order] for p in pairs],
+        {k: [s.prepared.digest, s.transform.digest, s.labeled.digest, _stated(s)] for k, s in used.items()},
+        [settings.seed, settings.render.model_dump(mode="json"), settings.caption.model_dump(mode="json")],
+    ]
+    split, source, number = name
+    return Task(
+        stage="block",
+        key=f"{split}-{source}-{number:05d}",
+        inputs=digest(depends),
+        root=root,
+        result=BlockResult,
+        work=partial(_block, root, name, pairs, used, settings),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockResult:
+    """What rendering a block gave."""
+
+    shards: tuple[Shard, ...]
+    slices_seen: int
+    """Slices of the blocks' volumes that were candidates, by the frame and `slice_step`."""
+    slices_kept: int
+
+
+def _prepare(root: Path, scan: SourceScan, config: prepare.PrepareConfig) -> Outcome:
+    result = prepare.prepare(scan, load_hub(), Workspace(root), config)
+    if isinstance(result, Rejection):
+        return result, []
+    return result, [root / path for path in (result.image, result.mask, result.dseg) if path is not None]
+
+
+def _register(root: Path, scan: PreparedScan, config: register.RegisterConfig) -> Outcome:
+    result = register.register_to_hub(scan, load_hub(), Workspace(root), config)
+    if isinstance(result, Rejection):
+        return result, []
+    path = root / "transforms" / f"{scan.key}_to-hub.tfm"
+    with atomic_path(path) as part:
+        itk.write_transform(part, result.matrix)
+    return result, [path]
+
+
+def _label(
+    root: Path, scan: PreparedScan, voters: tuple[PreparedScan, ...], transforms: dict[str, HubTransform]
+) -> Outcome:
+    if scan.dseg is not None:
+        own = LabeledScan(
+            key=scan.key,
+            dseg=scan.dseg,
+            agreement=None,
+            label_method="manual",
+            voters=(),
+            terms=scan.terms,
+            digest=scan.digest,
+        )
+        return own, []
+    workspace = Workspace(root)
+    labels, agreement = fuse.majority(propagate.candidates(scan, voters, transforms, workspace))
+    affine = volumes.load_prepared(root / scan.mask).affine
+    paths = [Path("work/labels") / f"{scan.key}_{name}.nii.gz" for name in ("dseg", "agreement")]
+    for path, array in zip(paths, (labels, agreement), strict=True):
+        write_volume(root / path, Volume(array, affine), "uint8")
+    labeled = LabeledScan(
+        key=scan.key,
+        dseg=paths[0],
+        agreement=paths[1],
+        label_method="majority",
+        voters=tuple(voter.key for voter in voters),
+        terms="+".join(sorted({scan.terms, *(voter.terms for voter in voters)})),
+        digest=file_digest(*(root / path for path in paths)),
+    )
+    return labeled, [root / path for path in paths]
+
+
+def _block(
+    root: Path,
+    name: tuple[str, str, int],
+    pairs: tuple[PlannedPair, ...],
+    scans: dict[str, ReadyScan],
+    settings: SampleSettings,
+) -> Outcome:
+    split, source, number = name
+    rendered: dict[Plane, list[Sample]] = defaultdict(list)
+    for pair in sorted(pairs, key=lambda p: p.moving):  # one moving scan after the other: each is read once
+        moving, fixed = scans[pair.moving], scans[pair.fixed]
+        for item in samples.pair_samples(root, pair, moving, fixed, settings):
+            rendered[item.plane].append(item.sample)
+    workspace, written = Workspace(root), []
+    for plane, members in sorted(rendered.items()):
+        mixed = sorted(members, key=lambda sample: draw(settings.seed, "shard", sample.key))
+        written.append(shards.write_shard(workspace, split, source, plane, number, mixed))
+    planes, step = settings.render.planes, settings.render.slice_step
+    result = BlockResult(
+        shards=tuple(written),
+        slices_seen=len(pairs) * len(planes) * len(range(0, render.SIZE, step)),
+        slices_kept=sum(len(members) for members in rendered.values()),
+    )
+    return result, [root / shard.path for shard in written]
+
+
+def _stated(scan: ReadyScan) -> list[Any]:
+    """What samples state of a scan besides its pictures."""
+    prepared = scan.prepared
+    facts = TypeAdapter(type(prepared.facts)).dump_python(prepared.facts, mode="json")
+    return [prepared.sequence, facts, prepared.source_zooms_mm, scan.labeled.terms, scan.labeled.voters]

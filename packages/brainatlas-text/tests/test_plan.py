@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brainatlas_text import plan
+from brainatlas_text.plan import PlanConfig
+from brainatlas_text.records import Facts, PreparedScan
+
+pytestmark = pytest.mark.unit
+
+
+def scan(source, person, number=1):
+    key = f"{source}-{person:03d}-{number}-t1w"
+    nowhere = Path("x")
+    return PreparedScan(
+        key=key, subject=f"{source}-{person:03d}", source=source, sequence="T1w", image=nowhere, mask=nowhere, dseg=None,
+        facts=Facts(), terms=source, source_zooms_mm=(1, 1, 1), orientation_source="header", mask_method="x", digest="0",
+    )  # fmt: skip
+
+
+def cohort(**counts):
+    return [scan(source, person) for source, n in counts.items() for person in range(n)]
+
+
+def test_the_papers_counts_give_40401_volumes():
+    planned = plan.make_plan(cohort(ibsr=18, oasis=77, ixi=64, kirby=42), 7, PlanConfig(splits="paper"))
+    assert len(planned) == 201 * 200 + 201 == 40_401
+    assert plan.counts(planned)["dropped"] == 0
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", "c"]), st.integers(1, 7), min_size=1), st.integers(0, 99))
+def test_no_person_is_in_two_splits(counts, seed):
+    scans = cohort(**counts) + [scan(source, 0, number=2) for source in counts]
+    planned = plan.make_plan(scans, seed, PlanConfig())
+    assert len(planned) == len(scans) ** 2
+    homes = {}
+    for pair in planned:
+        if pair.split is not None:
+            for subject in (pair.moving_subject, pair.fixed_subject):
+                assert homes.setdefault(subject, pair.split) == pair.split
+    assert len(homes) == sum(counts.values())  # natives keep everybody
+
+
+@pytest.mark.parametrize(
+    ("total", "counts"), [(1, (1, 0, 0)), (2, (1, 0, 1)), (3, (1, 1, 1)), (4, (2, 1, 1)), (10, (8, 1, 1)), (77, (61, 8, 8))]
+)  # fmt: skip
+def test_largest_remainder_leaves_no_split_empty_where_three_people_are(total, counts):
+    assert plan.split_counts(total, plan.SHARES["default"]) == counts
+
+
+@given(st.integers(0, 300), st.sampled_from(sorted(plan.SHARES)))
+def test_split_counts_add_up_and_stay_within_one_of_the_share(total, scheme):
+    counts = plan.split_counts(total, plan.SHARES[scheme])
+    assert sum(counts) == total
+    if total >= 10:
+        assert all(abs(n - total * share) <= 1 for n, share in zip(counts, plan.SHARES[scheme], strict=True))
+
+
+def test_adding_a_scan_moves_nobody_elses_draw():
+    assert plan.draw(7, "pair", "a_b") == plan.draw(7, "pair", "a_b") != plan.draw(8, "pair", "a_b")
+
+
+def test_blocks_hold_each_kept_pair_once_in_order():
+    planned = plan.make_plan(cohort(a=6, b=5), 1, PlanConfig(block_pairs=4))
+    blocks = plan.blocks(planned)
+    listed = [pair.pair for pairs in blocks.values() for pair in pairs]
+    assert sorted(listed) == sorted(pair.pair for pair in planned if pair.split)
+    assert all(len(pairs) <= 4 for pairs in blocks.values())
+    assert all([p.order for p in pairs] == list(range(len(pairs))) for pairs in blocks.values())
+
+
+def test_the_plan_is_a_table(tmp_path):
+    planned = plan.make_plan(cohort(a=3), 1, PlanConfig())
+    plan.write_plan(tmp_path / "plan.parquet", planned)
+    rows = pq.read_table(tmp_path / "plan.parquet").to_pylist()
+    assert [row["pair"] for row in rows] == [pair.pair for pair in planned]
