@@ -65,7 +65,7 @@ bench: $(STAMP)  ## every performance claim, measured (BENCH=name for one)
 	python benchmarks/run.py $(BENCH)
 
 docs: $(STAMP)  ## the documentation, strictly, into site/
-	mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
 clean:  ## remove what the targets made, except .venv
 	rm -rf $(DEMO) site dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
