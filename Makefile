@@ -6,7 +6,19 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 # Which build of torch: `cpu`, `cuda` (the package index's own build), or a name that uv knows, such as `cu128`.
 # What was last asked for is remembered in .venv, so that `make test` does not put the CPU build back.
-TORCH ?= $(or $(shell cat .venv/torch-build 2>/dev/null),cpu)
+INSTALLED := $(shell cat .venv/torch-build 2>/dev/null)
+TORCH ?= $(or $(INSTALLED),cpu)
+# The CPU build comes from the folder of wheels that pip is configured with (find-links), where torch lies in it,
+# and otherwise from PyTorch's own index.
+WHEELS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+ifneq ($(TORCH),cuda)
+ifneq ($(and $(filter cpu,$(TORCH)),$(wildcard $(WHEELS:%=%/torch-*.whl))),)
+export UV_FIND_LINKS := $(WHEELS)
+else
+export UV_TORCH_BACKEND := $(TORCH)
+endif
+endif
+
 DEMO ?= demo
 # `accelerate launch` gives every process one thread unless told; the demo's networks are too small for many.
 THREADS := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n : 8)))
@@ -21,24 +33,13 @@ help:  ## show this list
 
 setup: $(STAMP)  ## make .venv with both packages and the pinned versions (TORCH=cuda for a GPU)
 
-# A folder of wheels that pip is told of (find-links) and that holds torch serves the CPU build;
-# otherwise uv takes it from PyTorch's own index. Byte code is compiled here, not at each first start.
+# --compile-bytecode: otherwise every first start compiles torch and its kin, or each start does.
 $(STAMP): constraints.txt pyproject.toml packages/brainatlas-text/pyproject.toml packages/brainldm/pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt uv
 	@echo "Installing both packages into .venv (torch: $(TORCH)) ..."
-	@wheels=$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true); \
-	wheels=$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-$$wheels}}; \
-	case "$(TORCH)" in \
-	  cpu) if compgen -G "$$wheels/torch-*.whl" >/dev/null; then export UV_FIND_LINKS="$$wheels"; \
-	       else export UV_TORCH_BACKEND=cpu; fi ;; \
-	  cuda) ;; \
-	  *) export UV_TORCH_BACKEND="$(TORCH)" ;; \
-	esac; \
-	previous=$$(cat .venv/torch-build 2>/dev/null || true); \
-	again=(); if [ -n "$$previous" ] && [ "$$previous" != "$(TORCH)" ]; then again=(--reinstall-package torch); fi; \
-	$(BIN)/uv pip install -q -p .venv --compile-bytecode -c constraints.txt "$${again[@]}" \
-	  $(PACKAGES) --group dev --group docs
+	@$(BIN)/uv pip install -q -p .venv --compile-bytecode -c constraints.txt $(PACKAGES) --group dev --group docs \
+	  $(if $(filter-out $(TORCH),$(INSTALLED)),--reinstall-package torch)
 	@rm -f .venv/installed-*; echo "$(TORCH)" > .venv/torch-build; touch $@
 
 check: $(STAMP)  ## format, lint, types, import layers
