@@ -20,8 +20,6 @@ endif
 endif
 
 DEMO ?= demo
-# `accelerate launch` gives every process one thread unless told; the demo's networks are too small for many.
-THREADS := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n : 8)))
 
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -55,12 +53,12 @@ demo: $(STAMP)  ## from scans on disk to slices from sentences, into demo/
 	brainatlas-text demo-sources $(DEMO)/sources
 	brainatlas-text build --sources ibsr oasis ixi kirby --root $(DEMO)/sources --out $(DEMO)/dataset --recipe demo
 	python -c 'from datasets import load_dataset; print(load_dataset("$(DEMO)/dataset"))'
-	OMP_NUM_THREADS=$(THREADS) accelerate launch brainldm train --recipe demo --data $(DEMO)/dataset --out $(DEMO)/run
+	accelerate launch brainldm train --recipe demo --data $(DEMO)/dataset --out $(DEMO)/run
 	brainldm sample $(DEMO)/run "A T2-weighted axial slice of the brain of a 35-year-old woman" --seed 7 --out $(DEMO)/t2-axial.png
 	brainldm sample $(DEMO)/run --grid --seed 7 --out $(DEMO)/grid.png
 	brainldm evaluate $(DEMO)/run --data $(DEMO)/dataset
 	@printf '\n%s\n' "Pictures    $(DEMO)/t2-axial.png, $(DEMO)/grid.png, $(DEMO)/run/pictures/" \
-	  "Data set    $(DEMO)/dataset/ (README.md is its card)" "Evaluation  $(DEMO)/run/report/"
+	  "Data set    $(DEMO)/dataset/ (README.md is its card)" "Evaluation  $(DEMO)/run/evaluation/"
 
 bench: $(STAMP)  ## every performance claim, measured (BENCH=name for one)
 	python benchmarks/run.py $(BENCH)
