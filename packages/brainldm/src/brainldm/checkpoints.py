@@ -12,6 +12,7 @@ A snapshot is written aside, synced and renamed, then `latest` is replaced: what
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from brainldm.errors import CheckpointError
+from brainldm.errors import CheckpointError, TrainingError
 from brainldm.records import Stage
 
 _KEPT = 2
@@ -76,6 +77,16 @@ class RunFolder:
         """Snapshots of one stage."""
         return self.path / "checkpoints" / stage
 
+    def stop(self, keys: list[str], stage: Stage, images_seen: int, *, write: bool) -> TrainingError:
+        """The error of a gradient that is not finite; one process writes the batch's keys to the run."""
+        path = self.path / f"failed-batch-{stage}.json"
+        if write:
+            write_aside(path, json.dumps({"images_seen": images_seen, "keys": keys}, indent=1) + "\n")
+        return TrainingError(
+            f"{stage}: gradient not finite after {images_seen} images; the batch's keys are in {path}, the last "
+            "snapshot is whole; look at those images, or lower the learning rate and start another run"
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
@@ -97,7 +108,10 @@ def save_snapshot(folder: Path, snapshot: Snapshot) -> Path:
     try:
         partial.mkdir(parents=True)
         for group, tensors in snapshot.tensors.items():
-            save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, _file(partial, group))
+            save_file(
+                {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
+                _file(partial, group),
+            )
         state = {"images_seen": snapshot.images_seen, "facts": dict(snapshot.facts)}
         (partial / "state.json").write_text(json.dumps(state, indent=1) + "\n")
         for path in partial.iterdir():
@@ -131,7 +145,9 @@ def load_snapshot(folder: Path) -> Snapshot | None:
         state = json.loads((step / "state.json").read_text())
         tensors = {path.stem: load_file(path) for path in sorted(step.glob("*.safetensors"))}
     except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{step}: expected a whole snapshot, found {error}; remove it and run again") from None
+        raise CheckpointError(
+            f"{step}: expected a whole snapshot, found {error}; remove it and run again"
+        ) from None
     return Snapshot(images_seen=state["images_seen"], tensors=tensors, facts=state["facts"])
 
 
@@ -150,6 +166,15 @@ def load_weights_into(module: Any, tensors: Mapping[str, Tensor], where: Path) -
             "use the recipe that the snapshot was trained with"
         )
     module.load_state_dict(dict(tensors), strict=False)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Short name of a set of weights, by content."""
+    content = hashlib.sha256()
+    for name in sorted(tensors):
+        content.update(name.encode())
+        content.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()[:16]
 
 
 def trained_weights(module: Any) -> dict[str, Tensor]:

@@ -13,10 +13,11 @@ import io
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,11 +26,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field, model_validator
 
-from brainldm.errors import DataError
+from brainldm.errors import DataError, LaunchError
 from brainldm.records import PLANES, SEQUENCES, Config, Plane, Sample, Sequence
 from brainldm.shard_index import load_index, shard_paths, splits
 
-__all__ = ["DataConfig", "SampleSet", "Stream", "chance", "open_samples", "splits"]
+__all__ = ["DataConfig", "SampleSet", "Stream", "chance", "open_samples", "prefetched", "splits"]
+
+Loaded = TypeVar("Loaded")
 
 PICTURE_SIZE = 256
 _IMAGE_BUDGET_BYTES = 1 << 30
@@ -112,6 +115,11 @@ class SampleSet:
         facts: dict[str, Any] = json.loads(self._read(shard, offset, size))
         return facts
 
+    def keys(self, numbers: list[int]) -> list[str]:
+        """Keys of the samples with these numbers."""
+        keys: list[str] = self.index["key"].take(numbers).to_pylist()
+        return keys
+
     def caption(self, number: int, uniform: float) -> str:
         """The caption that a number drawn from [0, 1) picks among those of the recipe's styles."""
         return choose_caption(self.facts(number), self._config, uniform)
@@ -148,27 +156,45 @@ class SampleSet:
 class Stream:
     """Which samples a rank sees at a cursor. Pure: the same arguments give the same numbers."""
 
-    def __init__(self, num_samples: int, *, seed: int, batch_size: int, rank: int = 0, num_ranks: int = 1) -> None:
+    def __init__(
+        self, num_samples: int, *, seed: int, batch_size: int, rank: int = 0, num_ranks: int = 1
+    ) -> None:
+        """`batch_size` is that of all ranks together: how far the cursor moves in a step."""
+        if batch_size % num_ranks:
+            raise LaunchError(
+                f"batch_size = {batch_size} images a step cannot be dealt evenly to {num_ranks} processes; "
+                "launch a number of processes that divides it, or change batch_size"
+            )
+        self.batch_size = batch_size
         self._num_samples = num_samples
         self._seed = seed
-        self._batch_size = batch_size
         self._rank = rank
         self._num_ranks = num_ranks
 
-    @property
-    def images_per_step(self) -> int:
-        """Images that all ranks together take in a step: how far the cursor moves."""
-        return self._batch_size * self._num_ranks
-
     def positions(self, cursor: int) -> NDArray[np.int64]:
-        """Global positions [batch_size] of this rank's batch when `cursor` images have been seen."""
-        return cursor + self._rank + self._num_ranks * np.arange(self._batch_size, dtype=np.int64)
+        """Global positions [batch_size / num_ranks] of this rank when `cursor` images have been seen."""
+        return cursor + np.arange(self._rank, self.batch_size, self._num_ranks, dtype=np.int64)
 
     def numbers(self, positions: NDArray[np.int64]) -> list[int]:
         """Numbers of the samples at global positions."""
         epochs, places = np.divmod(positions, self._num_samples)
         orders = {epoch: epoch_order(self._num_samples, self._seed, epoch) for epoch in set(epochs.tolist())}
-        return [int(orders[epoch][place]) for epoch, place in zip(epochs.tolist(), places.tolist(), strict=True)]
+        return [
+            int(orders[epoch][place]) for epoch, place in zip(epochs.tolist(), places.tolist(), strict=True)
+        ]
+
+
+def prefetched(load: Callable[[int], Loaded], cursors: Iterable[int]) -> Iterator[Loaded]:
+    """Batches at these cursors, the next one loaded by a thread while the last is worked on."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        waiting: Future[Loaded] | None = None
+        for cursor in cursors:
+            following = thread.submit(load, cursor)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
 
 
 @lru_cache(maxsize=2)

@@ -18,7 +18,9 @@ class Ema:
     def __init__(self, module: nn.Module, half_life_images: float) -> None:
         self._half_life = half_life_images
         self._weights = {
-            name: weight.detach().clone() for name, weight in module.named_parameters() if weight.requires_grad
+            name: weight.detach().clone()
+            for name, weight in module.named_parameters()
+            if weight.requires_grad
         }
 
     @torch.no_grad()

@@ -6,7 +6,10 @@ measured once over the training set and stored with the weights that were traine
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +27,16 @@ class LatentScale:
     scale: tuple[float, ...]
     count: int
 
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any]) -> LatentScale:
+        """From what `asdict` gave."""
+        return cls(shift=tuple(facts["shift"]), scale=tuple(facts["scale"]), count=facts["count"])
+
     def normalize(self, latents_BChw: Tensor) -> Tensor:
         """Latents of the autoencoder -> latents of the diffusion."""
-        return (latents_BChw - self._tensor(self.shift, latents_BChw)) / self._tensor(self.scale, latents_BChw)
+        return (latents_BChw - self._tensor(self.shift, latents_BChw)) / self._tensor(
+            self.scale, latents_BChw
+        )
 
     def restore(self, latents_BChw: Tensor) -> Tensor:
         """Latents of the diffusion -> latents of the autoencoder."""
@@ -34,6 +44,49 @@ class LatentScale:
 
     def _tensor(self, values: tuple[float, ...], like: Tensor) -> Tensor:
         return torch.tensor(values, dtype=like.dtype, device=like.device)[None, :, None, None]
+
+
+class LatentStore:
+    """Encoded samples on disk: mean and log-variance, float16, in blocks of `BLOCK` samples.
+
+    `block-00000.npy` has shape [n, 2, C, h, w] and is mapped, not read; `scale.json` is written last.
+    """
+
+    BLOCK = 4096
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._blocks: dict[int, NDArray[np.float16]] = {}
+
+    def path(self, block: int) -> Path:
+        """File of a block."""
+        return self._folder / f"block-{block:05d}.npy"
+
+    def block(self, block: int) -> NDArray[np.float16]:
+        """One block, mapped."""
+        if block not in self._blocks:
+            self._blocks[block] = np.load(self.path(block), mmap_mode="r")
+        return self._blocks[block]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[C, h, w] of one latent."""
+        return self.block(0).shape[2:]
+
+    def moments(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the samples with these numbers, float16 [B, C, h, w]."""
+        places = (divmod(number, self.BLOCK) for number in numbers)
+        both = torch.from_numpy(np.stack([self.block(block)[row] for block, row in places]))
+        return both[:, 0], both[:, 1]
+
+    def save_scale(self, scale: LatentScale) -> None:
+        """Marks the store as whole."""
+        (self._folder / "scale.json").write_text(json.dumps(asdict(scale)) + "\n")
+
+    def load_scale(self) -> LatentScale | None:
+        """The scale; None where the store is not whole."""
+        path = self._folder / "scale.json"
+        return LatentScale.from_facts(json.loads(path.read_text())) if path.is_file() else None
 
 
 def draw_latents(mean_BChw: Tensor, log_var_BChw: Tensor, noise_BChw: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from brainldm.records import Stage
 
@@ -42,7 +43,12 @@ class StageLog:
         self._board = SummaryWriter(str(run / "tensorboard" / stage), purge_step=images_seen)
         console = Console(stderr=True)
         if console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
             self._progress = Progress(*columns, TextColumn("{task.fields[note]}"), console=console)
             self._task = self._progress.add_task(stage, total=total, completed=images_seen, note="")
             self._progress.start()
@@ -90,6 +96,36 @@ class StageLog:
         elif time.monotonic() - self._last_line > _LINE_SECONDS or images_seen >= self._total:
             self._last_line = time.monotonic()
             logger.info("%s: %d of %d images, %s", self._stage, images_seen, self._total, note)
+
+
+class Meter:
+    """Means of what steps report between two lines of the log, and when something is due."""
+
+    def __init__(self, log_every: int, picture_every: int, checkpoint_every: int) -> None:
+        self._every = (log_every, picture_every, checkpoint_every)
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+        self.last: dict[str, float] = {}
+        """The means that were given last."""
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """One step's values; they stay on their device until `means`."""
+        for name, value in values.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._count += 1
+
+    def means(self) -> dict[str, float]:
+        """Means since the last call."""
+        self.last = {name: float(total) / self._count for name, total in self._sums.items()}
+        self._sums, self._count = {}, 0
+        return self.last
+
+    def due(self, images_seen: int, batch_size: int, *, last: bool) -> tuple[bool, bool, bool]:
+        """Whether a multiple of log, picture, checkpoint interval was passed in this step."""
+        log, picture, checkpoint = (
+            last or images_seen // every > (images_seen - batch_size) // every for every in self._every
+        )
+        return log, picture, checkpoint
 
 
 def montage(rows: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

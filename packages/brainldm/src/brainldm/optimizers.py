@@ -55,7 +55,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The state as tensors named `<number of weight>.<entry>`, such as `12.exp_avg`."""
     state = optimizer.state_dict()["state"]
-    return {f"{number}.{entry}": value for number, entries in state.items() for entry, value in entries.items()}
+    return {
+        f"{number}.{entry}": value for number, entries in state.items() for entry, value in entries.items()
+    }
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

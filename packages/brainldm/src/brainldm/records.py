@@ -39,3 +39,16 @@ class Sample:
     caption: str
     facts: dict[str, Any]
     """The sample's JSON, as docs/shard-format.md describes it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    """What one stage of training did."""
+
+    stage: Stage
+    images: int
+    """Seen, or encoded, in all; what an earlier call did included."""
+    seconds: float
+    """Of this call."""
+    loss: float | None = None
+    """Mean over the last stretch of the log; None where nothing was trained in this call."""

@@ -7,7 +7,7 @@ update differently, and fills the unconditional branch with -1 where ours encode
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from pydantic import Field
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from brainldm import diffusion
 from brainldm.diffusion import DiffusionConfig
+from brainldm.networks import Denoiser, Words
 from brainldm.records import Config
 
 Predict = Callable[[Tensor, Tensor], Tensor]
@@ -27,6 +28,12 @@ class SamplingConfig(Config):
     steps: int = Field(default=50, gt=0)
     guidance: float = Field(default=3.0, ge=0)
     """1 = the captions alone; more = away from the empty caption (Ho & Salimans 2022)."""
+
+
+def draw_noise(seeds: Iterable[int], shape: tuple[int, ...]) -> Tensor:
+    """Normal noise [B, *shape], each image from its own seed, so that no image depends on its batch."""
+    generators = (torch.Generator().manual_seed(seed) for seed in seeds)
+    return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
 
 
 def sample_latents(predict: Predict, noise_BChw: Tensor, steps: int, config: DiffusionConfig) -> Tensor:
@@ -50,3 +57,22 @@ def guided(conditional: Predict, unconditional: Predict, guidance: float) -> Pre
         return null + guidance * (conditional(latents_BChw, times_B) - null)
 
     return predict
+
+
+@torch.no_grad()
+def sample_from_words(
+    denoiser: Denoiser,
+    words: Words,
+    null_words: Words,
+    noise_BChw: Tensor,
+    sampling: SamplingConfig,
+    config: DiffusionConfig,
+) -> Tensor:
+    """Latents [B, C, h, w] of captions; `null_words` are the empty caption, once for each image."""
+    context, null_context = denoiser.embed(words), denoiser.embed(null_words)
+    predict = guided(
+        lambda latents, times: denoiser.unet(latents, times, context),
+        lambda latents, times: denoiser.unet(latents, times, null_context),
+        sampling.guidance,
+    )
+    return sample_latents(predict, noise_BChw, sampling.steps, config)

@@ -60,16 +60,21 @@ def shard_paths(data: Path, split: str) -> list[Path]:
     paths = sorted((data / "data" / split).glob("*.tar"))
     if not paths:
         found = ", ".join(splits(data)) or "no shards at all"
-        raise DataError(f"{data}: expected shards in data/{split}/*.tar, found {found}; build the data set first")
+        raise DataError(
+            f"{data}: expected shards in data/{split}/*.tar, found {found}; build the data set first"
+        )
     return paths
 
 
-def fingerprint(data: Path, split: str) -> str:
-    """Digest over names, sizes and times of a split's tars: tells one data set from another."""
+def fingerprint(data: Path, split: str, *, times: bool) -> str:
+    """Digest over names and sizes of a split's tars, and with `times` over when they were written.
+
+    With times it tells a changed file; without, a data set that was copied stays the same.
+    """
     digest = hashlib.sha256()
     for path in shard_paths(data, split):
         status = path.stat()
-        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns if times else ''}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -79,7 +84,9 @@ def load_index(data: Path, split: str, cache: Path | None) -> pa.Table:
     Columns: shard (number in `shard_paths`), key, offsets and sizes in bytes, and the facts to filter by.
     """
     paths = shard_paths(data, split)
-    cached = None if cache is None else cache / f"index-{split}-{fingerprint(data, split)}.parquet"
+    cached = (
+        None if cache is None else cache / f"index-{split}-{fingerprint(data, split, times=True)}.parquet"
+    )
     if cached is not None and cached.is_file():
         return pq.read_table(cached)
     rows = [row for number, path in enumerate(paths) for row in _scan(path, number)]
@@ -118,7 +125,9 @@ def _headers(path: Path, tar: mmap.mmap) -> Iterator[tuple[str, int, int]]:
             raise DataError(f"{path}: expected a tar header at byte {place}, found other bytes") from None
         offset = place + _BLOCK
         if offset + size > len(tar):
-            raise DataError(f"{path}: cut off within the member at byte {place}; copy or build the shard again")
+            raise DataError(
+                f"{path}: cut off within the member at byte {place}; copy or build the shard again"
+            )
         if header[156:157] in (b"0", b"\0"):
             name = header[:100].rstrip(b"\0")
             prefix = header[345:500].rstrip(b"\0")

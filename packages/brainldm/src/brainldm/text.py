@@ -170,10 +170,15 @@ def _check_folder(encoder: str, place: str) -> None:
     """Says what is missing before Transformers looks for it on the hub."""
     folder = Path(place).expanduser()
     if folder.is_dir():
-        needed = {"config.json": ("config.json",), "a tokenizer": ("tokenizer.json", "vocab.txt", "vocab.json")}
+        needed = {
+            "config.json": ("config.json",),
+            "a tokenizer": ("tokenizer.json", "vocab.txt", "vocab.json"),
+        }
         for what, names in needed.items():
             if not any((folder / name).is_file() for name in names):
-                raise EncoderError(f"{folder}: expected a Transformers folder, found no {' or '.join(names)} ({what})")
+                raise EncoderError(
+                    f"{folder}: expected a Transformers folder, found no {' or '.join(names)} ({what})"
+                )
     elif place.startswith((".", "/", "~")):
         raise EncoderError(f"text.encoder = {encoder}: no such folder; expected one in Transformers' form")
 
