@@ -1,0 +1,137 @@
+"""The documentation is true: links lead somewhere, commands parse, and every code block runs.
+
+Blocks run in page order in one folder, the world, where few of the demo's people are kept. Heavy commands run as
+written with overrides appended that make them small (`SMALLER`); `make` targets are only looked up, since
+continuous integration runs them themselves.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / name for name in ("tutorial.md", "reference/python.md", "reference/recipes.md")),
+]
+PAGES += sorted(
+    {
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("*/*/README.md"),
+        *ROOT.glob("benchmarks/*.md"),
+    }
+    - set(PAGES)
+)
+SMALLER = {
+    "brainatlas-text build": ["--set", "render.slice_step=32", "--set", "register.finest_mm=8.0"],
+    "brainldm train": ["--max-images", "64"],
+}
+KEPT = ("ibsr/*/IBSR_0[12]", "oasis/*/*_0001_*", "ixi/*", "kirby/*")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page."""
+    text = page.read_text(encoding="utf-8")
+    fences = re.finditer(r"^```(.*)\n((?:.*\n)*?)^```$", text, re.MULTILINE)
+    return [Block(page, text.count("\n", 0, f.start()) + 1, f[1].strip(), f[2]) for f in fences]
+
+
+ALL = [block for page in PAGES for block in blocks(page)]
+
+
+def commands(block: Block) -> list[str]:
+    """The command lines of a shell block, continuation lines joined, without comments."""
+    lines = block.text.replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+@pytest.mark.unit
+def test_every_block_names_a_language_that_is_checked() -> None:
+    assert len(ALL) > 10
+    assert {block.language for block in ALL} <= {"sh", "python", "toml", "text", "json"}
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+    assert not missing
+
+
+@pytest.mark.unit
+def test_make_targets_exist() -> None:
+    named = {
+        word
+        for block in ALL
+        for line in commands(block)
+        if block.language in {"sh", "text"} and line.startswith("make ")
+        for word in shlex.split(line, comments=True)[1:]
+        if "=" not in word
+    }
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {"setup", "demo"} <= named <= targets
+
+
+@pytest.mark.integration
+def test_documentation_builds_strictly(tmp_path: Path) -> None:
+    run("mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path, cwd=ROOT)
+    assert "brainldm train" in (tmp_path / "reference" / "cli.html").read_text(encoding="utf-8")
+
+
+def run(*command: object, cwd: Path) -> None:
+    """Run a command with this environment's programs first; its output is shown where it fails."""
+    folder = Path(sys.executable).parent
+    environment = os.environ | {
+        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+        "NO_MKDOCS_2_WARNING": "1",
+    }
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{shlex.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that looks like a checkout with the demo's sources, of which few people are kept."""
+    folder = tmp_path_factory.mktemp("world")
+    (folder / "brainldm").symlink_to(ROOT / "brainldm")
+    run("brainatlas-text", "demo-sources", "demo/sources", cwd=folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.xdist_group("docs")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_blocks_run(page: Path, world: Path) -> None:
+    for block in blocks(page):
+        if block.language == "python":
+            run(sys.executable, "-W", "error::SyntaxWarning", "-c", block.text, cwd=world)
+        for line in commands(block) if block.language == "sh" else []:
+            if not line.startswith(("make ", "git ")):
+                words = shlex.split(line, comments=True)
+                smaller = [o for start, o in SMALLER.items() if start in line]
+                run(*words, *(smaller[0] if smaller else []), cwd=world)
