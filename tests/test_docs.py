@@ -1,7 +1,7 @@
 """The documentation is true: links lead somewhere, commands parse, and every code block runs.
 
-Blocks run in page order in one folder, the world, where few of the demo's people are kept. Heavy commands run as
-written with overrides appended that make them small (`SMALLER`); `make` targets are only looked up, since
+Blocks run in page order in one folder, the world, where few of the demo's people are kept. Heavy commands run
+as written with overrides appended that make them small (`SMALLER`); `make` targets are only looked up, since
 continuous integration runs them themselves.
 """
 
