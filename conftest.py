@@ -13,10 +13,14 @@ REPOSITORY = Path(__file__).parent
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before torch, numba or datasets start: one thread a worker, no network, caches of our own."""
-    settings.register_profile("repeatable", deadline=None, derandomize=True)  # shared machines: no timed tests
+    settings.register_profile(
+        "repeatable", deadline=None, derandomize=True
+    )  # shared machines: no timed tests
     settings.load_profile("repeatable")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    settings.register_profile("steady", deadline=None, derandomize=True)  # busy machines are slow, not wrong
+    settings.load_profile("steady")
     if not hasattr(config, "workerinput"):  # the workers of xdist inherit the controller's environment
         config.stash[CACHE] = tempfile.mkdtemp(prefix="brainatlas-tests-")
         os.environ["HF_HOME"] = config.stash[CACHE]
