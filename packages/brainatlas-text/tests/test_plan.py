@@ -16,9 +16,20 @@ def scan(source, person, number=1):
     key = f"{source}-{person:03d}-{number}-t1w"
     nowhere = Path("x")
     return PreparedScan(
-        key=key, subject=f"{source}-{person:03d}", source=source, sequence="T1w", image=nowhere, mask=nowhere, dseg=None,
-        facts=Facts(), terms=source, source_zooms_mm=(1, 1, 1), orientation_source="header", mask_method="x", digest="0",
-    )  # fmt: skip
+        key=key,
+        subject=f"{source}-{person:03d}",
+        source=source,
+        sequence="T1w",
+        image=nowhere,
+        mask=nowhere,
+        dseg=None,
+        facts=Facts(),
+        terms=source,
+        source_zooms_mm=(1, 1, 1),
+        orientation_source="header",
+        mask_method="x",
+        digest="0",
+    )
 
 
 def cohort(**counts):
@@ -45,8 +56,9 @@ def test_no_person_is_in_two_splits(counts, seed):
 
 
 @pytest.mark.parametrize(
-    ("total", "counts"), [(1, (1, 0, 0)), (2, (1, 0, 1)), (3, (1, 1, 1)), (4, (2, 1, 1)), (10, (8, 1, 1)), (77, (61, 8, 8))]
-)  # fmt: skip
+    ("total", "counts"),
+    [(1, (1, 0, 0)), (2, (1, 0, 1)), (3, (1, 1, 1)), (4, (2, 1, 1)), (10, (8, 1, 1)), (77, (61, 8, 8))],
+)
 def test_largest_remainder_leaves_no_split_empty_where_three_people_are(total, counts):
     assert plan.split_counts(total, plan.SHARES["default"]) == counts
 

@@ -12,7 +12,7 @@ LEFT, FRONT, TOP = 17, 3, 16
 
 def asymmetric(zooms=(1.0, 1.5, 1.0)):
     """A bright box brain with a mark at its left, its front and its top, in RAS order."""
-    shape = tuple(int(round(n / z)) for n, z in zip((140, 170, 130), zooms, strict=True))
+    shape = tuple(round(n / z) for n, z in zip((140, 170, 130), zooms, strict=True))
     affine = spaces.translation((-69.5, -84.0, -64.5)) @ np.diag([*zooms, 1.0])
     points = spaces.apply(affine, np.moveaxis(np.indices(shape), 0, -1))
     inside = (np.abs(points) < (60, 75, 55)).all(axis=-1)
@@ -24,16 +24,15 @@ def asymmetric(zooms=(1.0, 1.5, 1.0)):
     return image, labels, affine
 
 
-def rendered(moving_from_fixed=None, fixed_from_hub=None):
+EYE = np.eye(4)
+
+
+def rendered(moving_from_fixed=EYE, fixed_from_hub=EYE):
     image, labels, affine = asymmetric()
-    moving = MovingScan(
-        image=image, labels=labels, agreement=None, affine=affine, brain_box=resample.box_of(image)
-    )
+    box = resample.box_of(image)
+    moving = MovingScan(image=image, labels=labels, agreement=None, affine=affine, brain_box=box)
     frame = render.isotropic_frame(Volume((image > 0).astype(np.uint8), affine))
-    eye = np.eye(4)
-    return render.render_pair(
-        moving, frame, eye if moving_from_fixed is None else moving_from_fixed, eye if fixed_from_hub is None else fixed_from_hub
-    )  # fmt: skip
+    return render.render_pair(moving, frame, moving_from_fixed, fixed_from_hub)
 
 
 def where(page, label):

@@ -44,7 +44,7 @@ def test_a_record_counts_only_with_the_same_inputs_and_outputs(tmp_path):
 
 def test_leftovers_are_removed_and_nothing_else(tmp_path):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / f".x.tar.123{workspace.PART}").write_bytes(b"half")
+    (tmp_path / "data" / f"{workspace.PART}123-x.tar").write_bytes(b"half")
     (tmp_path / "data" / "x.tar").write_bytes(b"whole")
     assert Workspace(tmp_path).remove_leftovers() == 1
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["x.tar"]

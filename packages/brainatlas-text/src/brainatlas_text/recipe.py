@@ -79,7 +79,11 @@ def differing_keys(old_toml: str, new_toml: str) -> list[str]:
 def _packaged(name: str) -> str:
     if name not in names():
         close = get_close_matches(name, names(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names())}, or a path to a .toml file"
+        hint = (
+            f"did you mean {close[0]}?"
+            if close
+            else f"known: {', '.join(names())}, or a path to a .toml file"
+        )
         raise RecipeError(f"unknown recipe {name!r}; {hint}")
     return (resources.files("brainatlas_text") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from brainatlas_text import fuse, prepare, propagate, register, render, samples, shards, volumes
+from brainatlas_text import caption, fuse, measure, prepare, propagate, register, render, samples, shards, volumes
 from brainatlas_text.engines import itk
 from brainatlas_text.hub import load_hub
 from brainatlas_text.plan import draw
@@ -71,7 +71,7 @@ def prepare_task(root: Path, scan: SourceScan, config: prepare.PrepareConfig) ->
     return Task(
         stage="prepare",
         key=scan.key,
-        inputs=prepare.inputs_digest(scan, load_hub(), config),
+        inputs=prepare.inputs_digest(scan, config),
         root=root,
         result=PreparedScan | Rejection,
         work=partial(_prepare, root, scan, config),
@@ -156,7 +156,7 @@ class BlockResult:
 
 
 def _prepare(root: Path, scan: SourceScan, config: prepare.PrepareConfig) -> Outcome:
-    result = prepare.prepare(scan, load_hub(), Workspace(root), config)
+    result = prepare.prepare(scan, Workspace(root), config)
     if isinstance(result, Rejection):
         return result, []
     return result, [root / path for path in (result.image, result.mask, result.dseg) if path is not None]

@@ -23,15 +23,15 @@ from numpy.typing import DTypeLike
 from brainatlas_text.errors import OutputError, StageError
 from brainatlas_text.volumes import Volume, encode
 
-PART = ".part"
-"""Ending of temporary names; whatever carries it at start is a leftover."""
+PART = ".part-"
+"""Beginning of temporary names (the ending tells writers the format); whatever carries it is a leftover."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success flush it to disk and rename, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    part = path.with_name(f"{PART}{os.getpid()}-{path.name}")
     try:
         yield part
         with part.open("rb") as file:
@@ -122,7 +122,7 @@ class Workspace:
 
     def remove_leftovers(self) -> int:
         """Delete temporary files that an interrupted run left behind; return their number."""
-        leftovers = [path for path in self.root.rglob(f".*{PART}") if path.is_file()]
+        leftovers = [path for path in self.root.rglob(f"{PART}*") if path.is_file()]
         for path in leftovers:
             path.unlink()
         return len(leftovers)

@@ -1,0 +1,106 @@
+"""Tiny sources and a tiny data set, made once a session: real template brains on coarse grids."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from brainatlas_text import BuildConfig, build, load_recipe
+from brainatlas_text.hub import load_hub
+
+QUICK = (
+    "render.slice_step=16",
+    "register.finest_mm=8.0",
+    "prepare.bias_correction=false",
+    "plan.block_pairs=4",
+)
+
+
+@dataclass(frozen=True)
+class TinyBrain:
+    """Template tissue in RAS order at 3 mm: image, CMA labels (white matter, cortex, ventricle-like core)."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    zooms: tuple[float, float, float] = (3.0, 3.0, 3.0)
+
+
+def tiny_brain(seed: int) -> TinyBrain:
+    """One made-up person: the template, stretched by a few per cent, with a thicker left temporal lobe."""
+    rng = np.random.default_rng(seed)
+    template = load_hub().image
+    matrix = np.diag(3.0 * rng.uniform(0.93, 1.07, 3))
+    image = ndimage.affine_transform(template.array, matrix, output_shape=(66, 78, 64), order=1)
+    image *= 1000 / image.max()
+    brain, x = image > 100, np.arange(66)[:, None, None]
+    depth = ndimage.distance_transform_edt(brain)
+    labels = np.where(x < 33, 3, 42) * brain
+    labels[(depth > 2)] = 2
+    labels[(depth > 2) & (x >= 33)] = 41
+    labels[(depth > 7) & (x < 33)], labels[(depth > 7) & (x >= 33)] = 10, 49
+    noise = rng.normal(0, 10, image.shape)
+    return TinyBrain((image + noise).clip(1) * brain, labels)
+
+
+def write_ibsr(folder: Path, number: int, brain: TinyBrain) -> None:
+    """One person as the IBSR NIfTI release has them: stripped image and labels, origin in a corner."""
+    place = folder / "IBSR_nifti_stripped" / f"IBSR_{number:02d}"
+    place.mkdir(parents=True)
+    affine = np.diag([*brain.zooms, 1.0])
+    affine[0, 3] = -195.0
+    for name, array in (("ana_strip", brain.image), ("seg_ana", brain.labels)):
+        image = nib.Nifti1Image(array.astype(np.int16)[..., None], affine)
+        image.set_qform(None, 0)
+        nib.save(image, place / f"IBSR_{number:02d}_{name}.nii.gz")
+
+
+def write_oasis(folder: Path, number: int, brain: TinyBrain) -> None:
+    """One person as OASIS-1's stripped Talairach form has them: L, A, S array, big endian, no orientation."""
+    session = f"OAS1_{number:04d}_MR1"
+    place = folder / "disc1" / session / "PROCESSED" / "MPRAGE" / "T88_111"
+    place.mkdir(parents=True)
+    array = brain.image[::-1, :, :, None].astype(">i2")
+    header = nib.AnalyzeHeader(endianness=">")
+    header.set_data_dtype(">i2")
+    header.set_data_shape(array.shape)
+    header.set_zooms((*brain.zooms, 1.0))
+    image = nib.AnalyzeImage(array, None, header)
+    nib.save(image, place / f"{session}_mpr_n4_anon_111_t88_masked_gfc.img")
+
+
+@pytest.fixture(scope="session")
+def tiny_sources(tmp_path_factory) -> Path:
+    """Three labeled IBSR people (one a juvenile) and two OASIS people."""
+    root = tmp_path_factory.mktemp("sources")
+    for number in (1, 2, 3):
+        write_ibsr(root / "ibsr", number, tiny_brain(number))
+    (root / "ibsr" / "IBSR_info.csv").write_text("ID,GENDER,AGE\n1,M,37\n2,M,41\n3,F,JUV\n")
+    for number in (11, 12):
+        write_oasis(root / "oasis", number, tiny_brain(number))
+    (root / "oasis" / "oasis_cross-sectional.csv").write_text(
+        "ID,M/F,Hand,Age,Educ,SES,MMSE,CDR,eTIV,nWBV,ASF,Delay\n"
+        "OAS1_0011_MR1,F,R,52,4,2,30,0,1500,0.8,1.1,N/A\n"
+    )
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_sources, tmp_path_factory) -> BuildConfig:
+    """How the tiny data set is built."""
+    return BuildConfig(
+        sources=("ibsr", "oasis"),
+        recipe=load_recipe("demo", QUICK),
+        root=tiny_sources,
+        out=tmp_path_factory.mktemp("built") / "dataset",
+        workers=1,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tiny_config) -> Path:
+    """The tiny data set, built."""
+    build(tiny_config)
+    return tiny_config.out
