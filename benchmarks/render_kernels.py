@@ -1,4 +1,4 @@
-"""Resampling a pair's volume and encoding its slices, each beside the library call one would write by hand."""
+"""Resampling a volume and encoding its slices, beside the library calls one would write by hand."""
 
 from __future__ import annotations
 

@@ -89,7 +89,8 @@ def _initial_guess(hub_mask: Volume, scan_mask: Volume) -> Affine:
     hub_center, hub_spread = _moments(hub_mask)
     scan_center, scan_spread = _moments(scan_mask)
     scale = np.diag([*np.clip(scan_spread / hub_spread, 0.7, 1.4), 1.0])
-    return spaces.translation(scan_center) @ scale @ spaces.translation(-hub_center)
+    guess: Affine = spaces.translation(scan_center) @ scale @ spaces.translation(-hub_center)
+    return guess
 
 
 def _moments(mask: Volume) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -16,7 +16,18 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from brainatlas_text import caption, fuse, measure, prepare, propagate, register, render, samples, shards, volumes
+from brainatlas_text import (
+    caption,
+    fuse,
+    measure,
+    prepare,
+    propagate,
+    register,
+    render,
+    samples,
+    shards,
+    volumes,
+)
 from brainatlas_text.engines import itk
 from brainatlas_text.hub import load_hub
 from brainatlas_text.plan import draw
@@ -121,13 +132,7 @@ def block_task(
 ) -> Task:
     """The pairs of one block to its shards, one a plane."""
     used = {key: scans[key] for pair in pairs for key in (pair.moving, pair.fixed)}
-    versions = [
-        render.VERSION,
-        samples.VERSION,
-        shards.VERSION,
-        samples.measure.VERSION,
-        samples.caption.VERSION,
-    ]
+    versions = [module.VERSION for module in (render, measure, caption, samples, shards)]
     depends = [
         versions,
         [[p.moving, p.fixed, p.split, p.order] for p in pairs],

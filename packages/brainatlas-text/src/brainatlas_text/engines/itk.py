@@ -88,7 +88,9 @@ def _shrunken(volume: Volume, grid_mm: float) -> sitk.Image:
     factors = np.maximum(np.rint(grid_mm / zooms), 1).astype(int)
     image = to_itk_image(volume)
     sigmas = np.where(factors > 1, 0.4 * factors * zooms, 1e-3)
-    return sitk.Shrink(sitk.SmoothingRecursiveGaussian(image, sigmas.tolist()), factors.tolist())
+    smooth = sitk.SmoothingRecursiveGaussian(image, sigmas.tolist())
+    shrunken: sitk.Image = sitk.Shrink(smooth, factors.tolist())
+    return shrunken
 
 
 def _world_center(volume: Volume) -> NDArray[np.float64]:
