@@ -13,10 +13,6 @@ REPOSITORY = Path(__file__).parent
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before torch, numba or datasets start: one thread a worker, no network, caches of our own."""
-    settings.register_profile(
-        "repeatable", deadline=None, derandomize=True
-    )  # shared machines: no timed tests
-    settings.load_profile("repeatable")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     settings.register_profile("steady", deadline=None, derandomize=True)  # busy machines are slow, not wrong
