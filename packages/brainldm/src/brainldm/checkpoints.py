@@ -83,8 +83,8 @@ class RunFolder:
         if write:
             write_aside(path, json.dumps({"images_seen": images_seen, "keys": keys}, indent=1) + "\n")
         return TrainingError(
-            f"{stage}: gradient not finite after {images_seen} images; the batch's keys are in {path}, the last "
-            "snapshot is whole; look at those images, or lower the learning rate and start another run"
+            f"{stage}: gradient not finite after {images_seen} images; the batch's keys are in {path}, "
+            "the last snapshot is whole; look at those images, or lower the learning rate and start another run"
         )
 
 
@@ -124,7 +124,7 @@ def save_snapshot(folder: Path, snapshot: Snapshot) -> Path:
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(
-            f"{folder}: cannot write {name} ({error}); the snapshot before it is whole, make space and run again"
+            f"{folder}: cannot write {name} ({error}); the snapshot before is whole, make space, run again"
         ) from None
     for old in sorted(folder.glob("step-*"))[:-_KEPT]:
         shutil.rmtree(old)
@@ -162,8 +162,8 @@ def load_weights_into(module: Any, tensors: Mapping[str, Tensor], where: Path) -
     if own != found:
         name = next(name for name in sorted(own | found) if own.get(name) != found.get(name))
         raise CheckpointError(
-            f"{where}: weight {name}: the recipe expects shape {own.get(name)}, the snapshot has {found.get(name)}; "
-            "use the recipe that the snapshot was trained with"
+            f"{where}: weight {name}: the recipe expects shape {own.get(name)}, the snapshot has "
+            f"{found.get(name)}; use the recipe that the snapshot was trained with"
         )
     module.load_state_dict(dict(tensors), strict=False)
 

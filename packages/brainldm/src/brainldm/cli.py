@@ -22,7 +22,7 @@ _TRAIN_EXAMPLE = """examples:
   accelerate launch brainldm train --recipe small --set ldm.batch_size=16 --max-images 100000
 the same command goes on where a stopped run was."""
 _SAMPLE_EXAMPLE = """examples:
-  brainldm sample ./runs/demo "A T2-weighted axial slice of the brain of a 41-year-old woman." --seed 7 --out x.png
+  brainldm sample ./runs/demo "A T2-weighted axial slice of the brain." --seed 7 --out x.png
   brainldm sample ./runs/demo --grid --out grid.png
 several pictures are laid side by side: a row for each prompt, a column for each seed (--seed and on)."""
 _EVALUATE_EXAMPLE = """example:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Averaged = TypeVar("Averaged", bound=nn.Module)
 
 WARMUP_SHARE = 0.05
 """The half-life never exceeds this share of the images seen, so that early noise is forgotten."""
@@ -43,7 +46,7 @@ class Ema:
             average.copy_(tensors[name])
 
     @contextmanager
-    def applied_to(self, module: nn.Module) -> Iterator[nn.Module]:
+    def applied_to(self, module: Averaged) -> Iterator[Averaged]:
         """The module with averaged weights, put back afterwards."""
         kept = {name: weight.detach().clone() for name, weight in module.named_parameters()}
         load_weights(module, self._weights)

@@ -175,6 +175,7 @@ def _latest(run: RunFolder, stage: Stage) -> Snapshot:
     snapshot = load_snapshot(run.checkpoints(stage))
     if snapshot is None:
         raise CheckpointError(
-            f"{run.path}: no snapshot of stage {stage}; train it first: accelerate launch brainldm train --out {run.path}"
+            f"{run.path}: no snapshot of stage {stage}; train it first: "
+            f"accelerate launch brainldm train --out {run.path}"
         )
     return snapshot

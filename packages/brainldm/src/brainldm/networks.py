@@ -129,15 +129,13 @@ class MaskedCrossAttention(CrossAttentionBlock):
     """
 
     def forward(self, x: Tensor, context: Any = None) -> Tensor:
-        """x [B, N, C] attends to `context.vectors` where `context.mask` is true."""
+        """Pixels `x` [B, N, C] attend to `context.vectors` where `context.mask` is true."""
         queries = self.input_rearrange(self.to_q(x))
         keys = self.input_rearrange(self.to_k(context.vectors))
         values = self.input_rearrange(self.to_v(context.vectors))
-        mask = context.mask[:, None, None, :]
-        attended = functional.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, scale=self.scale
-        )
-        return self.drop_output(self.out_proj(self.out_rearrange(attended)))
+        attended = _attend(queries, keys, values, context.mask[:, None, None, :], self.scale)
+        out: Tensor = self.drop_output(self.out_proj(self.out_rearrange(attended)))
+        return out
 
 
 class ConditionedUNet(nn.Module):
@@ -158,7 +156,7 @@ class ConditionedUNet(nn.Module):
             num_head_channels=config.head_channels,
             with_conditioning=True,
             cross_attention_dim=context_width,
-            use_flash_attention=True,
+            use_flash_attention=torch.cuda.is_available(),  # the fused kernel is slow on CPUs, see _attend
         )
         for module in self.core.modules():
             if type(module) is CrossAttentionBlock:
@@ -174,16 +172,16 @@ class ConditionedUNet(nn.Module):
 class Words(NamedTuple):
     """Tokenized captions of a batch, each distinct caption once.
 
-    ids: int64 [U, T]; mask: bool [U, T], false on padding; index: int64 [B], the caption of each image.
+    ids: int64 [U, T]; mask: bool [U, T], false on padding; rows: int64 [B], which of the U each image has.
     """
 
     ids: Tensor
     mask: Tensor
-    index: Tensor
+    rows: Tensor
 
     def to(self, device: torch.device) -> Words:
         """The same on another device."""
-        return Words(self.ids.to(device), self.mask.to(device), self.index.to(device))
+        return Words(self.ids.to(device), self.mask.to(device), self.rows.to(device))
 
 
 class Denoiser(nn.Module):
@@ -197,11 +195,12 @@ class Denoiser(nn.Module):
     def embed(self, words: Words) -> Context:
         """Encodes each distinct caption once and deals it out to the batch."""
         vectors_UTD = self.encoder(words.ids, words.mask)
-        return Context(vectors_UTD[words.index], words.mask[words.index])
+        return Context(vectors_UTD[words.rows], words.mask[words.rows])
 
     def forward(self, latents_BChw: Tensor, times_B: Tensor, words: Words) -> Tensor:
         """Prediction [B, C, h, w]."""
-        return self.unet(latents_BChw, times_B, self.embed(words))
+        predicted: Tensor = self.unet(latents_BChw, times_B, self.embed(words))
+        return predicted
 
 
 def build_discriminator(config: DiscriminatorConfig) -> nn.Module:
@@ -222,6 +221,18 @@ def build_discriminator(config: DiscriminatorConfig) -> nn.Module:
 def count_parameters(module: nn.Module) -> int:
     """Number of weights that are trained."""
     return sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Attention where `mask` is true.
+
+    torch 2.13's fused kernel for CPUs is 2 to 5 times slower in bf16 than the plain products, most of it
+    in its backward pass.
+    """
+    if queries.device.type == "cpu" and queries.dtype == torch.bfloat16:
+        scores = (queries @ keys.transpose(-1, -2)) * scale
+        return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1).to(values.dtype) @ values
+    return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=scale)
 
 
 def _check_divisible(channels: tuple[int, ...], groups: int) -> None:

@@ -194,8 +194,8 @@ def _refuse_lost_processes() -> None:
     if launched and not any(name in environment for name in ranks):
         raise LaunchError(
             "accelerate launch: several processes were asked for, but it started only this one; on a CPU use "
-            "`accelerate launch --multi_gpu --num_processes 2 brainldm train` (the flag also starts CPU processes) "
-            "or `torchrun --nproc-per-node 2 -m brainldm train`"
+            "`accelerate launch --multi_gpu --num_processes 2 brainldm train` (it also starts CPU processes) or "
+            " `torchrun --nproc-per-node 2 -m brainldm train`"
         )
 
 
@@ -219,7 +219,7 @@ def _claim(run: RunFolder, recipe: Recipe, data: Path, samples: SampleSet) -> No
         difference = first_difference(recipe, read_recipe(run))
         if difference:
             raise CheckpointError(
-                f"{run.path}: holds a run of another recipe ({difference}); give another --out, or the same recipe"
+                f"{run.path}: holds a run of another recipe ({difference}); give another --out or that recipe"
             )
         found = json.loads(run.data.read_text())["identity"]
         if found != identity:

@@ -8,6 +8,7 @@ update differently, and fills the unconditional branch with -1 where ours encode
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import torch
 from pydantic import Field
@@ -40,7 +41,7 @@ def sample_latents(predict: Predict, noise_BChw: Tensor, steps: int, config: Dif
     """Follows the path from noise at t = 1 to latents at t = 0 in `steps` equal steps."""
     times = torch.linspace(1.0, 0.0, steps + 1).tolist()
     latents = noise_BChw
-    for now, after in zip(times[:-1], times[1:], strict=True):
+    for now, after in pairwise(times):
         now_B = latents.new_full((len(latents),), now)
         clean, noise = diffusion.split(latents, predict(latents, now_B), now_B, config)
         latents = diffusion.add_noise(clean, noise, torch.full_like(now_B, after), config)

@@ -54,8 +54,8 @@ def shard_paths(data: Path, split: str) -> list[Path]:
     """
     if not data.is_dir():
         raise DataError(
-            f"{data}: no such data set folder; give one with --data, for example --data ./brainatlas-dataset, "
-            "which `brainatlas-text build --sources ibsr oasis ixi kirby` writes"
+            f"{data}: no such data set folder; give one with --data, for example --data "
+            "./brainatlas-dataset, which `brainatlas-text build --sources ibsr oasis ixi kirby` writes"
         )
     paths = sorted((data / "data" / split).glob("*.tar"))
     if not paths:
@@ -149,7 +149,7 @@ def _row(
     if facts.get("format_version") != FORMAT_VERSION:
         raise DataError(
             f"{path}: sample {key}: expected format_version {FORMAT_VERSION}, found "
-            f"{facts.get('format_version')}; use the brainldm that belongs to this data set, or build it again"
+            f"{facts.get('format_version')}; use the brainldm that belongs to this data set or build it again"
         )
     absent = [name for name in _FACTS if name not in facts]
     if absent:

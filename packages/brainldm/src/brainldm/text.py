@@ -53,7 +53,7 @@ class Tokenizer:
         self._warned = False
 
     def __call__(self, captions: Sequence[str]) -> Words:
-        """Words of N captions; `index` is int64 [N]."""
+        """Words of N captions; `rows` is int64 [N]."""
         numbers = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
         encoded = self._tokenizer(
             list(numbers),
@@ -64,8 +64,8 @@ class Tokenizer:
         )
         mask = encoded["attention_mask"].bool()
         self._warn_if_cut(mask, list(numbers))
-        index = torch.tensor([numbers[caption] for caption in captions])
-        return Words(encoded["input_ids"], mask, index)
+        rows = torch.tensor([numbers[caption] for caption in captions])
+        return Words(encoded["input_ids"], mask, rows)
 
     def _warn_if_cut(self, mask: Tensor, captions: list[str]) -> None:
         full = (mask.sum(1) == self._max_tokens).nonzero().flatten().tolist()
@@ -118,8 +118,10 @@ def prepare_scratch(config: TextConfig, folder: Path, captions: Iterable[str]) -
         vocab_size=config.vocabulary, special_tokens=_SPECIAL_TOKENS, show_progress=False
     )
     tokenizer.train_from_iterator(captions, trainer)
-    ends = [(token, tokenizer.token_to_id(token)) for token in ("[SEP]", "[CLS]")]
-    tokenizer.post_processor = processors.BertProcessing(*ends)
+    places = {token: number for number, token in enumerate(_SPECIAL_TOKENS)}  # the trainer puts them first
+    tokenizer.post_processor = processors.BertProcessing(
+        ("[SEP]", places["[SEP]"]), ("[CLS]", places["[CLS]"])
+    )
     partial = folder.with_name(folder.name + ".partial")
     names = {f"{name.lower()}_token": f"[{name}]" for name in ("PAD", "UNK", "CLS", "SEP", "MASK")}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(partial)
@@ -160,8 +162,8 @@ def load_text(config: TextConfig, scratch_folder: Path) -> tuple[Tokenizer, Text
     settings = getattr(settings, "text_config", None) or settings
     if config.max_tokens > settings.max_position_embeddings:
         raise EncoderError(
-            f"text.encoder = {config.encoder} reads {settings.max_position_embeddings} tokens, text.max_tokens is "
-            f"{config.max_tokens}; lower it"
+            f"text.encoder = {config.encoder} reads {settings.max_position_embeddings} tokens, "
+            f"text.max_tokens is {config.max_tokens}; lower it"
         )
     return Tokenizer(tokenizer, config.max_tokens), TextEncoder(model, settings.hidden_size, trained=scratch)
 
@@ -193,5 +195,6 @@ def _build_model(place: str, settings: Any, *, weights: bool) -> nn.Module:
     if weights:
         pretrained: nn.Module = AutoModel.from_pretrained(place, **pooling)
         return pretrained
-    fresh: nn.Module = AutoModel.from_config(settings, **pooling)
+    # plain attention: torch's fused kernel has a slow backward pass on CPUs, and captions are short
+    fresh: nn.Module = AutoModel.from_config(settings, attn_implementation="eager", **pooling)
     return fresh

@@ -270,7 +270,7 @@ class _Trainer:
     def _check_scale(self, folder: Path, found: LatentScale) -> None:
         if found != self._parts.scale:
             raise CheckpointError(
-                f"{folder}: trained on latents of scale {found.scale} from {found.count} images, the run's latents "
-                f"have {self._parts.scale.scale} from {self._parts.scale.count}; the autoencoder was trained on since: "
-                f"remove {folder} to train the diffusion anew"
+                f"{folder}: was trained on latents of scale {found.scale} from {found.count} images, the run "
+                f"now has {self._parts.scale.scale} from {self._parts.scale.count}: the autoencoder was "
+                f"trained on since; remove {folder} to train the diffusion anew"
             )
