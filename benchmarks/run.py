@@ -66,16 +66,25 @@ def machine() -> str:
 def show(results: list[dict[str, Any]]) -> None:
     """Print the table. Times better: ours / plain for rates, plain / ours for durations."""
     table = Table(title=machine())
-    for heading in ("benchmark", "what", "ours", "plain", "unit", "times better", "plain is", "repeats"):
-        table.add_column(heading, justify="right" if heading in {"ours", "plain", "times better"} else "left")
+    for heading in ("what", "ours", "plain", "unit", "times better", "plain is", "repeats"):
+        table.add_column(heading, justify="left" if heading in {"what", "unit", "plain is"} else "right")
     for row in results:
-        rate = row["unit"].endswith("/s")
-        gain = row["ours"] / row["plain"] if rate else row["plain"] / row["ours"]
+        gain = row["ours"] / row["plain"]
         table.add_row(
-            row["benchmark"], row["what"], f"{row['ours']:.3g}", f"{row['plain']:.3g}", row["unit"],
-            f"{gain:.2f}", row["plain_is"], str(row["repeats"]),
-        )  # fmt: skip
-    Console().print(table)
+            f"{row['benchmark']}: {row['what']}",
+            number(row["ours"]),
+            number(row["plain"]),
+            row["unit"],
+            f"{gain if row['unit'].endswith('/s') else 1 / gain:.2f}",
+            row["plain_is"],
+            str(row["repeats"]),
+        )
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def number(value: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":
