@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from brainatlas_text.errors import LabelError
 from brainatlas_text.labels import canonical_table
 from brainatlas_text.measure import NORMAL_AXIS, measure_slices, measure_volume

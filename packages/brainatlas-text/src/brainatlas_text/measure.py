@@ -1,8 +1,8 @@
 """Measure every structure in every slice of a rendered label volume, three planes in one pass.
 
-Input: labels (and the voters' agreement) of one rendered box, axes right, front, up. Output: for each slice of
-each plane the structures that captions may name, with area, centroid and agreement, exact to the pixel, and
-each structure's volume. Lengths are those of the rendered frame.
+Input: labels (and the voters' agreement) of one rendered box, axes right, front, up. Output: for each slice
+of each plane the structures that captions may name, with area, centroid and agreement, exact to the pixel,
+and each structure's volume. Lengths are those of the rendered frame.
 
 The pass walks runs of equal labels along the last axis. A run adds its closed-form sums to the sagittal and
 coronal slice it lies in at once; for the axial slices it crosses, it marks only where it begins and ends, and
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -22,6 +23,8 @@ from brainatlas_text.errors import LabelError
 from brainatlas_text.labels import Structure
 from brainatlas_text.records import PLANES, Plane, StructureMeasure
 
+VERSION = 1
+VERSION = 1
 NORMAL_AXIS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 _NUM_LABELS = 256
 _IN_PLANE = np.array([[1, 2], [0, 2], [0, 1]])
@@ -98,12 +101,12 @@ def measure_slices(
 ) -> VolumeMeasures:
     """Measure all slices of the three planes.
 
-    `labels` (I, J, K) holds canonical numbers, `agreement` (I, J, K) per cent of voters; `zooms_mm` (3,) is the
-    voxel size, `origin_index` (3,) the index, with fraction, of the point that corresponds to hub (0, 0, 0).
+    `labels` (I, J, K) holds canonical numbers, `agreement` (I, J, K) per cent of voters; `zooms_mm` (3,) is
+    the voxel size, `origin_index` (3,) the index, with fraction, of the point corresponding to hub (0, 0, 0).
     Areas are rounded to 1e-4 mm2, volumes to 1e-4 ml, agreement to 1e-4, centroids to 1e-3 mm.
     Raise LabelError for a number that `table` does not hold.
     """
-    num_voxels = measure_volume(labels, 1.0).astype(np.int64)
+    num_voxels = _num_voxels(labels)
     slot_of_label, label_of_slot = _named_slots(num_voxels, table)
     shape = np.array(labels.shape)
     count, moment, votes = _slice_sums(
@@ -132,7 +135,12 @@ def measure_slices(
 
 def measure_volume(labels: NDArray[np.uint8], voxel_ml: float) -> NDArray[np.float64]:
     """Volume in ml of each label number, shape (256,)."""
-    return _histogram(np.ascontiguousarray(labels).reshape(-1)) * voxel_ml
+    return _num_voxels(labels).astype(np.float64) * voxel_ml
+
+
+def _num_voxels(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    counts: NDArray[np.int64] = _histogram(np.ascontiguousarray(labels).reshape(-1))
+    return counts
 
 
 def _named_slots(
@@ -143,8 +151,8 @@ def _named_slots(
     unknown = [number for number in present if number != 0 and number not in table]
     if unknown:
         raise LabelError(
-            f"label image: number {unknown[0]} ({num_voxels[unknown[0]]} voxels) has no name in the label table;"
-            " map it to a canonical number or to 0"
+            f"label image: number {unknown[0]} ({num_voxels[unknown[0]]} voxels) has no name in the label"
+            " table; map it to a canonical number or to 0"
         )
     named = [number for number in present if number != 0 and table[number].named]
     slot_of_label = np.full(_NUM_LABELS, -1, dtype=np.int64)
@@ -182,7 +190,7 @@ def _plane_measures(
 
 
 @njit(cache=True)
-def _histogram(flat: NDArray[np.uint8]) -> NDArray[np.float64]:  # pragma: no cover - compiled
+def _histogram(flat: NDArray[np.uint8]) -> Any:  # pragma: no cover - compiled
     """Voxels of each number; four tables, since equal neighbors in one would wait for each other."""
     tables = np.zeros((4, 256), dtype=np.int64)
     whole = flat.size - flat.size % 4
@@ -193,7 +201,7 @@ def _histogram(flat: NDArray[np.uint8]) -> NDArray[np.float64]:  # pragma: no co
         tables[3, flat[at + 3]] += 1
     for at in range(whole, flat.size):
         tables[0, flat[at]] += 1
-    return tables.sum(axis=0).astype(np.float64)
+    return tables.sum(axis=0)
 
 
 @njit(cache=True)
@@ -240,7 +248,7 @@ def _slice_sums(
                 moment[2, begin, slot, 1] += j
                 moment[2, k, slot, 1] -= j
                 if has_agreement:
-                    run_votes = 0
+                    run_votes = np.int64(0)
                     for at in range(begin, k):
                         vote = np.int64(agreement[i, j, at])
                         run_votes += vote

@@ -1,0 +1,30 @@
+"""Words from facts and facts from words: `write` captions of a slice, `read` what a text states.
+
+Both use the phrase tables in `phrases/`, so they cannot drift apart. Light by construction (standard library
+and NumPy): training code imports it to write and to judge prompts. Rounding is stated in `numbers`.
+"""
+
+from brainatlas_text.caption.agree import disagreements
+from brainatlas_text.caption.loading import load_phrases
+from brainatlas_text.caption.phrases import Phrases
+from brainatlas_text.caption.read import StatedFacts, StatedStructure, read
+from brainatlas_text.caption.tokens import BUDGETS, Budget
+from brainatlas_text.caption.write import write
+
+VERSION = 1
+"""Part of what samples depend on; raise it when the same phrases come to be written differently."""
+
+__all__ = [
+    "BUDGETS",
+    "VERSION",
+    "Budget",
+    "Phrases",
+    "StatedFacts",
+    "StatedStructure",
+    "disagreements",
+    "load_phrases",
+    "read",
+    "write",
+]
+VERSION = 1
+"""Raised when the same facts would give other words."""

@@ -1,0 +1,245 @@
+"""Load the phrase tables of a language: shipped TOML, a user's additions merged in, everything checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import get_args
+
+from brainatlas_text.caption.phrases import (
+    Article,
+    PersonPhrases,
+    Phrases,
+    PositionPhrases,
+    Side,
+    Sizes,
+    StructurePhrases,
+    Style,
+)
+from brainatlas_text.caption.tables import Table, read_tables
+from brainatlas_text.caption.template import Template
+from brainatlas_text.records import PLANES, SEQUENCES, Plane, Sex
+
+ALWAYS_KNOWN = frozenset(("sequence", "Sequence", "plane", "Plane", "position", "fraction"))
+WITH_ARTICLE = frozenset(("a_sequence", "A_sequence", "a_plane", "A_plane"))
+SIDE_LISTS = frozenset(get_args(Side))
+MAY_BE_UNKNOWN = frozenset(("person", "structures")) | SIDE_LISTS
+MIDLINE = "midline"
+"""The form of a structure that has no left and right."""
+
+
+def load_phrases(language: str, extra: Path | None = None) -> Phrases:
+    """The phrases of a language; `extra` is a TOML file that adds sentences and replaces words.
+
+    Raise PhraseError, which names file and line, for a table that is malformed or incomplete.
+    """
+    return _load_shipped(language) if extra is None else _load(read_tables(language, extra))
+
+
+@cache
+def _load_shipped(language: str) -> Phrases:
+    return _load(read_tables(language, None))
+
+
+def _load(top: Table) -> Phrases:
+    known = tuple(top.entries)
+    article, sides, sizes = _article(top), _sides(top), top.table("sizes")
+    slots = ALWAYS_KNOWN | {"person", "structures"} | frozenset(sides)
+    phrases = Phrases(
+        language=top.take("language", str),
+        file=top.sources[0].name,
+        decimal=top.take("decimal", str),
+        separator=top.take("separator", str),
+        last_separator=top.take("last_separator", str),
+        articles=top.words("articles", optional=True),
+        article=article,
+        words={"sequence": _words(top, "sequence", SEQUENCES), "plane": _words(top, "plane", PLANES)},
+        person=_person(top, article),
+        position=_position(top),
+        area=_one(sizes, "area", ("area",)),
+        areas=_one(sizes, "areas", ("left", "right")),
+        share=_one(sizes, "share", ("share",)),
+        sides=sides,
+        structures=_structures(top),
+        styles=_styles(top, slots | WITH_ARTICLE if article else slots),
+    )
+    sizes.close(("area", "areas", "share"))
+    top.close(known)
+    _refuse_spoken_facts(top, phrases)
+    return phrases
+
+
+def _article(top: Table) -> Article | None:
+    table = top.table("article", optional=True)
+    if not table.entries:
+        return None
+    article = Article(
+        usual=table.take("usual", str),
+        special=table.take("special", str),
+        before_words=frozenset(table.words("before_words", optional=True)),
+        before_ages=frozenset(table.take("before_ages", list, [])),
+    )
+    table.close(("usual", "special", "before_words", "before_ages"))
+    return article
+
+
+def _words(top: Table, key: str, values: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    table = top.table(key)
+    words = {value: table.words(value) for value in values}
+    table.close(values)
+    return words
+
+
+def _one(table: Table, key: str, slots: tuple[str, ...]) -> Template:
+    """A single template that must hold all its slots."""
+    template, *others = table.templates(key, slots)
+    if others or template.slots != set(slots):
+        table.fail(f"{table.path}.{key} must be one phrase with {{{'} and {'.join(slots)}}}", f"{key} =")
+    return template
+
+
+def _person(top: Table, article: Article | None) -> PersonPhrases:
+    table = top.table("person")
+    nouns = table.table("nouns")
+    slots = ("a", "who") if article else ("who",)
+    person = PersonPhrases(
+        adult_from=table.take("adult_from", int),
+        nouns={
+            (adult, sex): nouns.words(("adult" if adult else "child") + (f"_{sex}" if sex else ""))
+            for adult in (True, False)
+            for sex in (*get_args(Sex), None)
+        },
+        aged=_with_all(table, "aged", (*slots, "age"), {"age", "who"}),
+        aged_one=table.templates("aged_one", slots, optional=True),
+        under_one=table.templates("under_one", slots),
+        ageless=table.templates("ageless", slots),
+        juvenile=table.templates("juvenile", ()),
+    )
+    nouns.close(("adult", "adult_F", "adult_M", "child", "child_F", "child_M"))
+    table.close(("adult_from", "nouns", "aged", "aged_one", "under_one", "ageless", "juvenile"))
+    return person
+
+
+def _with_all(table: Table, key: str, slots: tuple[str, ...], needed: set[str]) -> tuple[Template, ...]:
+    """Templates that must each hold the needed slots."""
+    templates = table.templates(key, slots)
+    for template in templates:
+        for slot in sorted(needed - template.slots):
+            table.fail(f"{table.path}.{key} needs {{{slot}}}, in {template.source!r}", template.source)
+    return templates
+
+
+def _position(top: Table) -> dict[Plane, PositionPhrases]:
+    planes = top.table("position")
+    position: dict[Plane, PositionPhrases] = {}
+    for plane in PLANES:
+        table = planes.table(plane)
+        position[plane] = PositionPhrases(
+            plus=_with_all(table, "plus", ("mm",), {"mm"}),
+            minus=_with_all(table, "minus", ("mm",), {"mm"}),
+            zero=table.templates("zero", ()),
+            fraction=_with_all(table, "fraction", ("percent",), {"percent"}),
+        )
+        table.close(("plus", "minus", "zero", "fraction"))
+    planes.close(PLANES)
+    return position
+
+
+def _sides(top: Table) -> dict[Side, Template]:
+    table = top.table("sides", optional=True)
+    if not table.entries:
+        return {}
+    sides: dict[Side, Template] = {side: _one(table, side, ("structures",)) for side in get_args(Side)}
+    table.close(get_args(Side))
+    return sides
+
+
+def _structures(top: Table) -> dict[str, StructurePhrases]:
+    sides = ("left", "right", "both")
+    forms: dict[str, dict[str, tuple[Template, ...]]] = {}
+    for name, table in top.table("forms").tables().items():
+        forms[name] = {side: table.templates(side, ("one", "many")) for side in sides}
+        table.close(sides)
+    structures: dict[str, StructurePhrases] = {}
+    for name, table in top.table("structures").tables().items():
+        form = table.take("form", str, next(iter(forms)) if len(forms) == 1 else ...)
+        one, many = table.words("one"), table.words("many", optional=True)
+        if form != MIDLINE and form not in forms:
+            known = ", ".join((*forms, MIDLINE))
+            table.fail(f"{name!r} has form {form!r}; known: {known}", f'"{name}" =', name)
+        if form != MIDLINE and not many:
+            table.fail(
+                f"{name!r} has no plural; add many = [...] or form = {MIDLINE!r}", f'"{name}" =', f"{name} ="
+            )
+        table.close(("one", "many", "form"))
+        structures[name] = _structure(one, many, forms.get(form, {}))
+    return structures
+
+
+def _structure(
+    one: tuple[str, ...], many: tuple[str, ...], forms: Mapping[str, tuple[Template, ...]]
+) -> StructurePhrases:
+    """Fill the forms with the words; the first with the first is what is written."""
+
+    def filled(side: str) -> tuple[str, ...]:
+        pairs = [(o, m) for o in one for m in (many or ("",))]
+        phrases = [t.pattern.format(one=o, many=m) for o, m in pairs for t in forms.get(side, ())]
+        return tuple(dict.fromkeys(phrases))
+
+    return StructurePhrases(
+        midline=not forms,
+        one=one,
+        many=many,
+        left=filled("left"),
+        right=filled("right"),
+        both=filled("both"),
+    )
+
+
+def _styles(top: Table, slots: frozenset[str]) -> dict[str, Style]:
+    keys = ("opening", "body", "sizes", "at_most", "smallest_mm2", "after_others")
+    styles: dict[str, Style] = {}
+    for name, table in top.table("styles").tables().items():
+        sizes = table.take("sizes", str)
+        if sizes not in get_args(Sizes):
+            table.fail(f"{table.path}.sizes is {sizes!r}; known: {', '.join(get_args(Sizes))}", f'"{sizes}"')
+        styles[name] = Style(
+            opening=table.templates("opening", slots, brackets=True),
+            body=table.templates("body", slots, brackets=True, optional=True),
+            sizes=sizes,
+            at_most=table.take("at_most", int, None),
+            smallest_mm2=float(table.take("smallest_mm2", (int, float), 0.0)),
+            after_others=frozenset(table.words("after_others", optional=True)),
+        )
+        table.close(keys)
+        _check_style(table, styles[name])
+    return styles
+
+
+def _check_style(table: Table, style: Style) -> None:
+    for template in style.opening:
+        for slot in sorted(template.required & MAY_BE_UNKNOWN):
+            problem = f"{{{slot}}} may be unknown; put it in [brackets]"
+            table.fail(f"{problem}, in {template.source!r}", template.source)
+    templates = (*style.opening, *style.body)
+    if any("structures" in template.slots for template in templates):
+        for template in templates:
+            for slot in sorted(template.slots & SIDE_LISTS):
+                problem = f"{{{slot}}} in a style with {{structures}} would name structures twice"
+                table.fail(f"{problem}, in {template.source!r}", template.source)
+
+
+def _refuse_spoken_facts(top: Table, phrases: Phrases) -> None:
+    """Refuse a sentence whose own words would be read back as a fact."""
+    words = [word for values in phrases.words.values() for said in values.values() for word in said]
+    words += [word for s in phrases.structures.values() for word in (*s.one, *s.many)]
+    words += [noun for nouns in phrases.person.nouns.values() for noun in nouns]
+    longest_first = sorted(map(re.escape, words), key=len, reverse=True)
+    spoken = re.compile(r"(?<!\w)(?:" + "|".join(longest_first) + r")(?!\w)", re.IGNORECASE)
+    for style in phrases.styles.values():
+        for template in (*style.opening, *style.body):
+            if found := spoken.search(template.literal):
+                problem = f"the sentence itself says {found[0]!r}, which only a field may say"
+                top.fail(f"{problem}, in {template.source!r}", template.source)

@@ -1,0 +1,108 @@
+"""What a language says: the phrase tables as `loading` reads them, used to write and to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from brainatlas_text.caption.template import Template
+from brainatlas_text.records import Plane, Sex
+
+Side = Literal["left", "right", "midline"]
+Sizes = Literal["area", "share", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Article:
+    """Which indefinite article goes before a word or an age, such as a and an."""
+
+    usual: str
+    special: str
+    before_words: frozenset[str]
+    before_ages: frozenset[int]
+
+    def of_word(self, word: str) -> str:
+        """The article before a word."""
+        return self.special if word in self.before_words else self.usual
+
+    def of_age(self, age: int) -> str:
+        """The article before an age in digits."""
+        return self.special if age in self.before_ages else self.usual
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonPhrases:
+    """How people are named."""
+
+    adult_from: int
+    nouns: Mapping[tuple[bool, Sex | None], tuple[str, ...]]
+    """(adult, sex) -> nouns."""
+    aged: tuple[Template, ...]
+    aged_one: tuple[Template, ...]
+    under_one: tuple[Template, ...]
+    ageless: tuple[Template, ...]
+    juvenile: tuple[Template, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionPhrases:
+    """How the place of a slice is said in one plane."""
+
+    plus: tuple[Template, ...]
+    minus: tuple[Template, ...]
+    zero: tuple[Template, ...]
+    fraction: tuple[Template, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StructurePhrases:
+    """All phrases of one structure, the first of each the one that is written.
+
+    `left`, `right`, `both` and `many` are empty for a structure of the midline.
+    """
+
+    midline: bool
+    one: tuple[str, ...]
+    many: tuple[str, ...]
+    left: tuple[str, ...]
+    right: tuple[str, ...]
+    both: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """The sentences of one style and what its list of structures holds."""
+
+    opening: tuple[Template, ...]
+    body: tuple[Template, ...]
+    sizes: Sizes
+    at_most: int | None
+    """Structures named at most, left and right of one name counting once; None names all."""
+    smallest_mm2: float
+    """Structures under this area are not named, unless nothing else would be."""
+    after_others: frozenset[str]
+    """Structures that are named only after all others, such as tissue that fills every slice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Phrases:
+    """Everything a language needs; see the comments in `phrases/en.toml`. Equal only to itself."""
+
+    language: str
+    file: str
+    decimal: str
+    separator: str
+    last_separator: str
+    articles: tuple[str, ...]
+    article: Article | None
+    words: Mapping[str, Mapping[str, tuple[str, ...]]]
+    """`sequence` and `plane` -> value -> words."""
+    person: PersonPhrases
+    position: Mapping[Plane, PositionPhrases]
+    area: Template
+    areas: Template
+    share: Template
+    sides: Mapping[Side, Template]
+    structures: Mapping[str, StructurePhrases]
+    styles: Mapping[str, Style]

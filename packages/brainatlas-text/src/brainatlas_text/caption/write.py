@@ -1,0 +1,174 @@
+"""Write captions of a slice from its facts.
+
+Input: SliceFacts, a seed and the sample's key. Output: one Caption a language and style. Which sentences and
+phrases are used is a hash of (seed, key, style, language), so a caption can be written again alone, anywhere.
+Unknown facts are left out. Left and right of one name are said together; structures come largest first, and
+the smallest are left out when the budget of tokens asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import TypeVar
+
+from brainatlas_text.caption import structures as lists
+from brainatlas_text.caption.loading import load_phrases
+from brainatlas_text.caption.numbers import completed_years, percent, whole_mm
+from brainatlas_text.caption.phrases import PersonPhrases, Phrases
+from brainatlas_text.caption.template import Template
+from brainatlas_text.caption.tokens import BUDGETS, Budget
+from brainatlas_text.errors import PhraseError
+from brainatlas_text.records import Caption, Plane, Sex, SliceFacts
+from brainatlas_text.records import Sequence as MriSequence
+
+_Option = TypeVar("_Option")
+_Values = Mapping[str, str | None]
+
+
+class _Choices:
+    """Choices drawn from a hash, the same on every machine."""
+
+    def __init__(self, seed: int, key: str, style: str, language: str) -> None:
+        text = f"{seed}\n{key}\n{style}\n{language}".encode()
+        self._state = int.from_bytes(blake2b(text, digest_size=12).digest(), "big")
+
+    def pick(self, options: Sequence[_Option]) -> _Option:
+        """One of the options."""
+        self._state, place = divmod(self._state, len(options))
+        return options[place]
+
+
+def write(
+    facts: SliceFacts,
+    *,
+    seed: int,
+    key: str,
+    styles: Sequence[str] = ("full", "short"),
+    languages: Sequence[str] = ("en",),
+    phrases: Mapping[str, Phrases] | None = None,
+    budgets: Mapping[str, Budget] = BUDGETS,
+) -> tuple[Caption, ...]:
+    """Write the captions of a slice: all styles of the first language, then of the next.
+
+    A style that a language does not have is passed over there; PhraseError if none of the languages has it.
+    `phrases` (by language) replaces the shipped tables, `budgets` (by style) the limits of tokens.
+    """
+    named = lists.by_name(facts.structures)
+    captions: list[Caption] = []
+    for language in languages:
+        table = phrases[language] if phrases and language in phrases else load_phrases(language)
+        for style in styles:
+            if style in table.styles:
+                choices = _Choices(seed, key, style, language)
+                budget = budgets.get(style, BUDGETS["full"])
+                captions.append(_caption(facts, named, table, style, choices, budget))
+    missing = set(styles) - {caption.style for caption in captions}
+    if missing:
+        where = ", ".join(languages)
+        raise PhraseError(
+            f"caption style {min(missing)!r}: no sentences in {where}; add [styles.{min(missing)}]"
+        )
+    return tuple(captions)
+
+
+def _caption(
+    facts: SliceFacts,
+    named: Sequence[lists.NamedStructure],
+    phrases: Phrases,
+    style_name: str,
+    choices: _Choices,
+    budget: Budget,
+) -> Caption:
+    style = phrases.styles[style_name]
+    opening = choices.pick(style.opening)
+    body = choices.pick(style.body) if style.body else None
+    values = _values(facts, phrases, choices)
+    wanted = opening.slots | (body.slots if body else frozenset())
+    items = lists.items(named, style, phrases, by_side="structures" not in wanted)
+    text = _text(opening, body, values, items, phrases)
+    kept = len(items)
+    while (over := budget.costs.of(text) - budget.limit) > 0:
+        if not kept:
+            raise PhraseError(
+                f"{phrases.file}: style {style_name} takes {over} tokens more than its {budget.limit} without"
+                f" naming any structure; shorten {opening.source!r}"
+            )
+        while over > 0 and kept:
+            kept -= 1
+            over -= budget.costs.of(items[kept].text)
+        text = _text(opening, body, values, items[:kept], phrases)
+    dropped = sum(item.num_labels for item in items[kept:])
+    return Caption(style=style_name, language=phrases.language, text=text, dropped_structures=dropped)
+
+
+def _text(
+    opening: Template, body: Template | None, values: _Values, items: Sequence[lists.Item], phrases: Phrases
+) -> str:
+    filled = {**values, **lists.slots(items, phrases)}
+    text = opening.fill(filled) or ""
+    second = body.fill(filled) if body else None
+    return f"{text} {second}" if second else text
+
+
+def _values(facts: SliceFacts, phrases: Phrases, choices: _Choices) -> dict[str, str | None]:
+    """Everything but the structures, None where unknown."""
+    position = phrases.position[facts.plane]
+    mm = whole_mm(facts.position_mm)
+    place = choices.pick(position.zero if mm == 0 else position.plus if mm > 0 else position.minus)
+    fraction = choices.pick(position.fraction)
+    years = None if facts.age_years is None else completed_years(facts.age_years)
+    persons = _persons(phrases, years, facts.juvenile, facts.sex)
+    return {
+        **_words(phrases, facts.sequence, facts.plane),
+        "position": place.pattern.format(mm=abs(mm)),
+        "fraction": fraction.pattern.format(percent=percent(facts.position_fraction)),
+        "person": choices.pick(persons) if persons else None,
+    }
+
+
+@lru_cache(maxsize=64)
+def _words(phrases: Phrases, sequence: MriSequence, plane: Plane) -> dict[str, str]:
+    """Sequence and plane: alone and with an article, in small and at the start of a sentence."""
+    words: dict[str, str] = {}
+    for kind, value in (("sequence", sequence), ("plane", plane)):
+        word = phrases.words[kind][value][0]
+        words[kind], words[kind.capitalize()] = word, _capital(word)
+        if phrases.article:
+            with_article = f"{phrases.article.of_word(word)} {word}"
+            words[f"a_{kind}"], words[f"A_{kind}"] = with_article, _capital(with_article)
+    return words
+
+
+@lru_cache(maxsize=4096)
+def _persons(phrases: Phrases, years: int | None, juvenile: bool, sex: Sex | None) -> tuple[str, ...]:
+    """All ways to name a person; none for one of whom nothing is known."""
+    person = phrases.person
+    if years is None:
+        if juvenile:
+            return tuple(template.pattern for template in person.juvenile)
+        if sex is None:
+            return ()
+        templates, adult = person.ageless, True
+    else:
+        templates, adult = _aged(person, years), years >= person.adult_from
+    noun = person.nouns[adult, sex][0]
+    named: list[str] = []
+    for template in templates:
+        article = ""
+        if phrases.article:
+            before_age = "{a} {age}" in template.pattern and years is not None
+            article = phrases.article.of_age(years or 0) if before_age else phrases.article.of_word(noun)
+        named.append(template.pattern.format(a=article, age=years, who=noun))
+    return tuple(named)
+
+
+def _aged(person: PersonPhrases, years: int) -> tuple[Template, ...]:
+    if years < 1:
+        return person.under_one
+    return person.aged_one if years == 1 and person.aged_one else person.aged
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
