@@ -68,7 +68,7 @@ def alpha_sigma(times: Tensor, config: DiffusionConfig) -> tuple[Tensor, Tensor]
     if config.schedule == "cosine":
         angles = times * (math.pi / 2)
         return torch.cos(angles), torch.sin(angles)
-    table = _log_alpha_bar(config.schedule, config.beta_start, config.beta_end).to(times.device)
+    table = _log_alpha_bar(config.schedule, config.beta_start, config.beta_end).to(times)
     place = times.clamp(0, 1) * _NUM_BETAS
     low = place.floor().long().clamp(max=_NUM_BETAS - 1)
     log_alpha_bar = torch.lerp(table[low], table[low + 1], place - low)

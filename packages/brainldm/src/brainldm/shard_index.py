@@ -117,7 +117,9 @@ def _scan(path: Path, number: int) -> Iterator[dict[str, Any]]:
 def _headers(path: Path, tar: mmap.mmap) -> Iterator[tuple[str, int, int]]:
     """Name, offset and size of each regular file of a ustar archive."""
     place = 0
-    while place + _BLOCK <= len(tar) and tar[place] != 0:
+    while tar[place : place + 1] != b"\0":  # a block of zeros ends an archive
+        if place + _BLOCK > len(tar):
+            raise DataError(f"{path}: cut off at byte {len(tar)}; copy or build the shard again")
         header = tar[place : place + _BLOCK]
         try:
             size = int(header[124:136].rstrip(b"\0 ") or b"0", 8)
