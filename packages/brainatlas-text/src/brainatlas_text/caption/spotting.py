@@ -77,7 +77,8 @@ def pattern_of(template: Template, **slots: str) -> re.Pattern[str]:
     pieces = re.split(r"\{(\w+)\}(\s*)", template.pattern)
     text = spoken(pieces[0])
     for slot, space, literal in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
-        gap = r"\s+" if space else ""
+        # "12mm" is as good as "12 mm"; two words are not one.
+        gap = "" if not space else r"\s*" if "\\d" in slots[slot] else r"\s+"
         text += (f"(?:{slots[slot]}{gap})?" if slot == "a" else slots[slot] + gap) + spoken(literal)
     # Neither a word nor a number may be found within a longer one.
     before = "" if template.pattern.startswith("(") else r"(?<!\w)"

@@ -17,6 +17,7 @@ from typing import Literal
 
 Vocabulary = Literal["wordpiece", "clip"]
 _PIECES = re.compile(r"[^\W_]+|[^\w\s]+|_")
+_ZERO = str.maketrans("123456789", "0" * 9)
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
 
 
@@ -51,7 +52,7 @@ def count_chunk(chunk: str, vocabulary: Vocabulary) -> int:
     column = 0 if vocabulary == "wordpiece" else 1
     known = _counted_words()
     total = 0
-    for piece in _PIECES.findall(chunk.lower()):
+    for piece in pieces_of(chunk):
         if piece in known:
             total += known[piece][column]
         elif piece.isdecimal():
@@ -59,6 +60,12 @@ def count_chunk(chunk: str, vocabulary: Vocabulary) -> int:
         else:
             total += len(piece.encode())
     return total
+
+
+def pieces_of(text: str) -> list[str]:
+    """Words and runs of punctuation in small letters, digits read as 0: what tokens are counted for."""
+    pieces: list[str] = _PIECES.findall(text.lower().translate(_ZERO))
+    return pieces
 
 
 @cache
