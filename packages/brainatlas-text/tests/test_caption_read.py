@@ -123,7 +123,7 @@ def test_a_free_prompt_is_read_in_the_same_terms() -> None:
 
 def test_a_free_prompt_in_french() -> None:
     stated = caption.read(
-        "coupe coronale FLAIR, un homme de 70 ans, thalamus gauche et l'insula droite (7,5 mm²)"
+        "coupe coronale FLAIR, homme de 70 ans, thalamus gauche et l'insula droite (7,5 mm²)"
     )
     assert (stated.language, stated.sequence, stated.plane) == ("fr", "FLAIR", "coronal")
     assert (stated.sex, stated.age_years) == ("M", 70)
