@@ -7,7 +7,7 @@ for a sample again gets the same bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from brainatlas_text.records import (
     PreparedScan,
     Sample,
     SliceFacts,
+    StructureMeasure,
 )
 from brainatlas_text.render import RenderConfig, RenderedPair
 from brainatlas_text.shards import FORMAT_VERSION
@@ -85,12 +86,12 @@ def pair_samples(
     for plane in settings.render.planes:
         axis = render.NORMAL_AXIS[plane]
         for index, fraction in render.kept_slices(rendered, plane, settings.render):
-            facts = SliceFacts(
+            facts = SliceFacts(  # rounded here, so that words and stored facts say the same
                 sequence=moving.prepared.sequence,
                 plane=plane,
                 index=index,
-                position_mm=float((index - rendered.origin_index[axis]) * rendered.zooms_mm[axis]),
-                position_fraction=fraction,
+                position_mm=round(float((index - rendered.origin_index[axis]) * rendered.zooms_mm[axis]), 2),
+                position_fraction=round(fraction, 4),
                 age_years=moving.prepared.facts.age_years,
                 juvenile=moving.prepared.facts.juvenile,
                 sex=moving.prepared.facts.sex,
@@ -126,8 +127,8 @@ def _sample(
             "sequence": facts.sequence,
             "plane": facts.plane,
             "index": facts.index,
-            "position_mm": round(facts.position_mm, 2),
-            "position_fraction": round(facts.position_fraction, 4),
+            "position_mm": facts.position_mm,
+            "position_fraction": facts.position_fraction,
             "spacing_mm": [round(float(rendered.zooms_mm[axis]), 4) for axis in (upward, across)],
             "source_zooms_mm": [round(zoom, 4) for zoom in prepared.source_zooms_mm],
             "age_years": facts.age_years,
@@ -136,13 +137,24 @@ def _sample(
             "label_method": labeled.label_method,
             "label_voters": list(labeled.voters),
             "terms": labeled.terms,
-            "structures": [
-                asdict(s) | {"centroid_mm": [round(c, 2) for c in s.centroid_mm]} for s in facts.structures
-            ],
+            "structures": [_structure(measured) for measured in facts.structures],
             "dropped_structures": captions[0].dropped_structures,
             "captions": [{"style": c.style, "language": c.language, "text": c.text} for c in captions],
         },
     )
+
+
+def _structure(measured: StructureMeasure) -> dict[str, object]:
+    """The stored form of one structure; written out, since `asdict` copies deeply and slowly."""
+    return {
+        "label": measured.label,
+        "name": measured.name,
+        "side": measured.side,
+        "area_mm2": measured.area_mm2,
+        "volume_ml": measured.volume_ml,
+        "centroid_mm": list(measured.centroid_mm),
+        "agreement": measured.agreement,
+    }
 
 
 def _render(root: Path, moving: ReadyScan, fixed: ReadyScan) -> RenderedPair:
