@@ -29,10 +29,9 @@ SIDE = 48
 class JudgeConfig(Config):
     """How the judge is trained."""
 
-    steps: int = 300
+    steps: int = 400
     batch_size: int = 64
-    learning_rate: float = 2e-3
-    channels: int = 16
+    learning_rate: float = 1e-2
     seed: int = 0
 
 
@@ -58,8 +57,7 @@ class Judge:
         sequences: list[str] = []
         planes: list[str] = []
         for i in range(0, len(images), 256):
-            logits = self._network(_small(images[i : i + 256]))
-            by_sequence, by_plane = logits.split([len(self.sequences), len(self.planes)], dim=1)
+            by_sequence, by_plane = self._network(_small(images[i : i + 256]))
             sequences += [self.sequences[k] for k in by_sequence.argmax(1).tolist()]
             planes += [self.planes[k] for k in by_plane.argmax(1).tolist()]
         return Reading(sequences=tuple(sequences), planes=tuple(planes))
@@ -81,30 +79,42 @@ def train_judge(
     generator = torch.Generator().manual_seed(config.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = _network(config.channels, len(names[0]) + len(names[1]))
+        network = _Network(len(names[0]), len(names[1]))
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
     for _ in range(config.steps):
         chosen = torch.randint(len(small), (config.batch_size,), generator=generator)
-        logits = network(_vary(small[chosen], generator))
-        by_sequence, by_plane = logits.split([len(names[0]), len(names[1])], dim=1)
+        by_sequence, by_plane = network(_vary(small[chosen], generator))
         loss = functional.cross_entropy(by_sequence, sequence_targets[chosen])
         loss = loss + functional.cross_entropy(by_plane, plane_targets[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-    logger.info("judge: %d steps on %d slices, last loss %.3f", config.steps, len(images), float(loss))
+    logger.info("judge: %d steps on %d slices, last loss %.3f", config.steps, len(images), loss.item())
     return Judge(network.eval(), *names)
 
 
-def _network(channels: int, num_outputs: int) -> nn.Module:
-    widths = [1, channels, 2 * channels, 4 * channels, 4 * channels]
-    layers: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
-        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(4, after), nn.SiLU()]
-    side = -(-SIDE // 2 ** (len(widths) - 1))
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * side**2, num_outputs))
+class _Network(nn.Module):
+    """The sequence is read off means and maxima over the picture (contrast), the plane off a 4 x 4 layout."""
+
+    def __init__(self, num_sequences: int, num_planes: int) -> None:
+        super().__init__()
+        plan = ((1, 12, 5, 2), (12, 12, 3, 1), (12, 32, 3, 2), (32, 32, 3, 1), (32, 64, 3, 2))
+        layers: list[nn.Module] = []
+        for before, after, kernel, stride in plan:
+            convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
+            layers += [convolution, nn.BatchNorm2d(after), nn.SiLU()]
+        self.trunk = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.sequence = nn.Linear(2 * 64, num_sequences)
+        self.plane = nn.Linear(16 * 64, num_planes)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[N, 1, 48, 48] -> logits [N, sequences], [N, planes]."""
+        x = self.trunk(x.contiguous(memory_format=torch.channels_last))
+        contrast = torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
+        layout = functional.adaptive_avg_pool2d(x, 4).flatten(1)
+        return self.sequence(contrast), self.plane(layout)
 
 
 def _small(images: NDArray[np.uint8]) -> torch.Tensor:
@@ -114,25 +124,25 @@ def _small(images: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def _vary(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Other gain, gamma, size, place, sharpness and noise: what does not change sequence or plane.
+    """Other size, place, bias field, gamma, sharpness and noise: what changes neither sequence nor plane.
 
-    Never mirrored: sides are part of what a slice shows. Blur and noise keep the judge from telling real
+    Never mirrored: sides are part of what a slice shows. Blur and noise keep the judge from telling
     scanners, or real from generated, by grain.
     """
     count = len(images)
 
-    def draw(low: float, high: float) -> torch.Tensor:
-        return low + (high - low) * torch.rand((count, 1, 1, 1), generator=generator)
+    def draw(low: float, high: float, *shape: int) -> torch.Tensor:
+        return low + (high - low) * torch.rand((count, *shape), generator=generator)
 
     theta = torch.zeros(count, 2, 3)
-    theta[:, 0, 0] = draw(0.85, 1.15).flatten()
-    theta[:, 1, 1] = draw(0.85, 1.15).flatten()
-    theta[:, 0, 2] = draw(-0.15, 0.15).flatten()
-    theta[:, 1, 2] = draw(-0.15, 0.15).flatten()
+    theta[:, (0, 1), (0, 1)] = draw(0.85, 1.15, 2)
+    theta[:, :, 2] = draw(-0.15, 0.15, 2)
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
     x = functional.grid_sample(images, grid, align_corners=False)
-    blurred = functional.avg_pool2d(x, 3, stride=1, padding=1)
-    x = torch.lerp(x, blurred, draw(0.0, 1.0))
-    x = draw(0.8, 1.2) * x.clamp(min=1e-4) ** draw(0.8, 1.25)
-    noise = torch.randn(x.shape, generator=generator) * draw(0.0, 0.04)
+    x = torch.lerp(x, functional.avg_pool2d(x, 3, stride=1, padding=1), draw(0.0, 0.5, 1, 1, 1))
+    bias = functional.interpolate(
+        draw(0.7, 1.3, 1, 3, 3), size=(SIDE, SIDE), mode="bilinear", align_corners=True
+    )
+    x = bias * x.clamp(min=1e-4) ** draw(0.8, 1.25, 1, 1, 1)
+    noise = torch.randn(x.shape, generator=generator) * draw(0.0, 0.04, 1, 1, 1)
     return (x + noise * (x > 0.02)).clamp(0, 1)
