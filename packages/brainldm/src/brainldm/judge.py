@@ -105,7 +105,7 @@ class _Network(nn.Module):
         for before, after, kernel, stride in plan:
             convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
             layers += [convolution, nn.BatchNorm2d(after), nn.SiLU()]
-        self.trunk = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.trunk = nn.Sequential(*layers)
         self.sequence = nn.Linear(2 * 64, num_sequences)
         self.plane = nn.Linear(16 * 64, num_planes)
 

@@ -210,9 +210,9 @@ def jackknife(
     """A statistic of people and its 95 % interval, leaving out one person at a time.
 
     The one left out is replaced by the others of the same stratum (such as a sequence), so the mixture
-    stays; a person alone in a stratum is pooled with others alone, or else with everyone. Student's t
-    with as many degrees of freedom as people less strata. Unlike resampling with replacement, this repeats no image,
-    which matters for a distance that grows as the images get fewer.
+    stays; people alone in their stratum are pooled. Student's t with as many degrees of freedom as
+    people less strata. Unlike resampling with replacement this repeats few images, which matters for a
+    distance that grows as the images get fewer.
 
     Args:
         statistic: of weights [P], one a person, 1 = counted as is.
