@@ -149,3 +149,13 @@ def test_blocks_run(page: Path, world: Path) -> None:
                     (add for name, add in SMALLER.items() if name in line and "--set" not in line), []
                 )
                 run(*shlex.split(line, comments=True), *smaller, cwd=world)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("docs")
+@pytest.mark.parametrize(("heading", "folder"), [("The data set", "demo/dataset"), ("The run", "demo/run")])
+def test_folders_hold_what_the_reference_says(heading: str, folder: str, world: Path) -> None:
+    page = (ROOT / "docs" / "reference" / "folders.md").read_text(encoding="utf-8")
+    section = page.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    named = {name.rstrip("/") for name in re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)}
+    assert named == {path.name for path in (world / folder).iterdir()}
