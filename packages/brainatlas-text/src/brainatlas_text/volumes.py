@@ -113,6 +113,36 @@ def to_closest_ras(volume: Volume) -> Volume:
     return Volume(array, volume.affine @ inv_ornt_aff(orientation, volume.shape))
 
 
+def thin(volume: Volume, factors: tuple[int, int, int]) -> Volume:
+    """Means (float32) over blocks of `factors` voxels; voxel centers lie in the middle of their blocks."""
+    if factors == (1, 1, 1):
+        return volume
+    a, b, c = factors
+    i, j, k = (n // factor for n, factor in zip(volume.shape, factors, strict=True))
+    blocks = volume.array[: i * a, : j * b, : k * c].reshape(i, a, j, b, k, c)
+    step = np.diag([a, b, c, 1.0])
+    step[:3, 3] = (np.array(factors) - 1) / 2
+    return Volume(blocks.mean(axis=(1, 3, 5), dtype=np.float32), volume.affine @ step)
+
+
+def thin_to(volume: Volume, grid_mm: float) -> Volume:
+    """`thin` along each axis by the largest whole factor that leaves voxels of at most `grid_mm`."""
+    i, j, k = (max(int(grid_mm / zoom + 0.01), 1) for zoom in volume.zooms_mm)
+    return thin(volume, (i, j, k))
+
+
+def companions(path: Path) -> tuple[Path, ...]:
+    """The files of one scan: header and voxels of an Analyze or NIfTI pair, else the file itself."""
+    name = path.name
+    for one, other in ((".img", ".hdr"), (".hdr", ".img")):
+        for ending in (one, one + ".gz"):
+            if name.lower().endswith(ending):
+                stem = name[: -len(ending)]
+                partners = (path.with_name(stem + other), path.with_name(stem + other + ".gz"))
+                return (path, *(partner for partner in partners if partner.is_file()))
+    return (path,)
+
+
 def load_prepared(path: Path) -> Volume:
     """Read a file of our own (already closest RAS) in its stored dtype."""
     image: Any = nib.load(path)

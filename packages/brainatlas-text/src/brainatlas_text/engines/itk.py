@@ -54,21 +54,21 @@ def register_affine(
         )
         method.SetOptimizerScalesFromPhysicalShift()
         center = _world_center(fixed)
-        transform = _to_itk(moving_from_fixed, center)
+        transform = to_itk_transform(moving_from_fixed, center)
         method.SetInitialTransform(transform, inPlace=True)
         method.Execute(_shrunken(fixed, grid_mm), _shrunken(moving, grid_mm))
-        moving_from_fixed, information = _from_itk(transform), -float(method.GetMetricValue())
+        moving_from_fixed, information = from_itk_transform(transform), -float(method.GetMetricValue())
     return moving_from_fixed, information
 
 
 def write_transform(path: Path, moving_from_fixed: Affine) -> None:
     """Write the mapping in ITK's text format (`.tfm`), as any ITK tool reads it."""
-    sitk.WriteTransform(_to_itk(moving_from_fixed, np.zeros(3)), str(path))
+    sitk.WriteTransform(to_itk_transform(moving_from_fixed, np.zeros(3)), str(path))
 
 
 def read_transform(path: Path) -> Affine:
     """Read an affine `.tfm` file back as RAS+ mm."""
-    return _from_itk(sitk.AffineTransform(sitk.ReadTransform(str(path))))
+    return from_itk_transform(sitk.AffineTransform(sitk.ReadTransform(str(path))))
 
 
 def to_itk_image(volume: Volume) -> sitk.Image:
@@ -97,8 +97,8 @@ def _world_center(volume: Volume) -> NDArray[np.float64]:
     return spaces.apply(volume.affine, (np.array(volume.array.shape) - 1) / 2)
 
 
-def _to_itk(moving_from_fixed: Affine, center_ras: NDArray[np.float64]) -> sitk.AffineTransform:
-    """ITK writes y = A (x - c) + c + t; rotating about the middle keeps the parameters independent."""
+def to_itk_transform(moving_from_fixed: Affine, center_ras: NDArray[np.float64]) -> sitk.AffineTransform:
+    """The same mapping for ITK: y = A (x - c) + c + t; turning about the middle decouples the parameters."""
     lps = spaces.itk_from_ras(moving_from_fixed)
     center = spaces.LPS_FROM_RAS[:3, :3] @ center_ras
     transform = sitk.AffineTransform(3)
@@ -108,7 +108,8 @@ def _to_itk(moving_from_fixed: Affine, center_ras: NDArray[np.float64]) -> sitk.
     return transform
 
 
-def _from_itk(transform: sitk.AffineTransform) -> Affine:
+def from_itk_transform(transform: sitk.AffineTransform) -> Affine:
+    """The RAS+ affine of an ITK transform that has a matrix, a center and a translation."""
     matrix = np.array(transform.GetMatrix()).reshape(3, 3)
     center, shift = np.array(transform.GetCenter()), np.array(transform.GetTranslation())
     lps = np.eye(4)
