@@ -197,9 +197,9 @@ def test_a_broken_shard_is_named(kind: str, message: str, tmp_path: Path, shard_
 def test_missing_folders_and_splits_say_what_to_give(dataset: Path, tmp_path: Path):
     with pytest.raises(DataError, match="no such data set folder; give one with --data, for example"):
         open_samples(tmp_path / "nowhere", DataConfig())
-    with pytest.raises(DataError, match="expected shards in data/validation.*found train, test"):
+    with pytest.raises(DataError, match=r"expected shards in data/validation.*found train, test"):
         open_samples(dataset, DataConfig(), split="validation")
-    with pytest.raises(DataError, match="no sample of split train passes the filters.*sources = adni"):
+    with pytest.raises(DataError, match=r"no sample of split train passes the filters.*sources = adni"):
         open_samples(dataset, DataConfig(sources=("adni",)))
     with pytest.raises(
         DataError, match=r"expected captions in style report \(en\), found full \(en\), short"

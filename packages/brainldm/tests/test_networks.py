@@ -10,12 +10,12 @@ from brainldm.networks import (
     ConditionedUNet,
     Context,
     Denoiser,
+    DiscriminatorConfig,
     UNetConfig,
     Words,
     build_discriminator,
     count_parameters,
 )
-from brainldm.networks import DiscriminatorConfig
 
 pytestmark = pytest.mark.unit
 

@@ -84,7 +84,7 @@ class RunFolder:
             write_aside(path, json.dumps({"images_seen": images_seen, "keys": keys}, indent=1) + "\n")
         return TrainingError(
             f"{stage}: gradient not finite after {images_seen} images; the batch's keys are in {path}, "
-            "the last snapshot is whole; look at those images, or lower the learning rate and start another run"
+            "the last snapshot is whole; look at those images, or start anew at a lower learning rate"
         )
 
 

@@ -271,7 +271,7 @@ def choose_caption(facts: dict[str, Any], config: DataConfig, uniform: float) ->
         found = sorted({f"{caption['style']} ({caption['language']})" for caption in facts["captions"]})
         raise DataError(
             f"{facts['key']}: expected captions in style {' or '.join(config.caption_styles)} "
-            f"({config.language}), found {', '.join(found) or 'none'}; change data.caption_styles or data.language"
+            f"({config.language}), found {', '.join(found) or 'none'}; change data.caption_styles"
         )
     return texts[int(uniform * len(texts))]
 

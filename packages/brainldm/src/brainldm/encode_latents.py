@@ -22,8 +22,8 @@ from pydantic import Field
 from brainldm.checkpoints import RunFolder, digest, trained_weights, write_aside
 from brainldm.data import SampleSet
 from brainldm.latents import LatentScale, LatentStore, to_unit
-from brainldm.networks import Autoencoder
-from brainldm.records import Config, StageResult
+from brainldm.networks import Autoencoder, autocast
+from brainldm.records import Config, Precision, StageResult
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ def encode_latents(
     samples: SampleSet,
     autoencoder: Autoencoder,
     config: LatentsConfig,
+    precision: Precision,
 ) -> StageResult:
     """Fills `run.latents` for all samples with the given (averaged) weights, or goes on filling it."""
     start = time.monotonic()
@@ -57,7 +58,7 @@ def encode_latents(
     num_blocks = -(-len(samples) // store.BLOCK)
     for block in range(accelerator.process_index, num_blocks, accelerator.num_processes):
         if not store.path(block).is_file():
-            _encode_block(accelerator, samples, autoencoder, store, block, config.batch_size)
+            _encode_block(accelerator, samples, autoencoder, store, block, config.batch_size, precision)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process and store.load_scale() is None:
         store.save_scale(measure_scale(store, num_blocks))
@@ -91,12 +92,13 @@ def _encode_block(
     store: LatentStore,
     block: int,
     batch_size: int,
+    precision: Precision,
 ) -> None:
     numbers = range(block * store.BLOCK, min((block + 1) * store.BLOCK, len(samples)))
     moments: list[NDArray[np.float16]] = []
     for first in range(numbers.start, numbers.stop, batch_size):
         batch = [samples.image(number) for number in range(first, min(first + batch_size, numbers.stop))]
-        with accelerator.autocast():
+        with autocast(accelerator.device, precision):
             mean, log_var = autoencoder.encode(to_unit(np.stack(batch)).to(accelerator.device))
         moments.append(torch.stack([mean, log_var], dim=1).to(torch.float16).cpu().numpy())
     partial = store.path(block).with_suffix(f".{os.getpid()}.partial")

@@ -22,7 +22,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainldm.records import Config
+from brainldm.records import Config, Precision
 
 NUM_TIMESTEPS = 1000
 """The U-Net sees a time t in [0, 1] as t * NUM_TIMESTEPS, the range its sinusoidal embedding expects."""
@@ -216,6 +216,11 @@ def build_discriminator(config: DiscriminatorConfig) -> nn.Module:
         num_layers_d=config.num_layers,
         norm="INSTANCE",
     )
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Products in bf16 where the precision says so; weights stay fp32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def count_parameters(module: nn.Module) -> int:

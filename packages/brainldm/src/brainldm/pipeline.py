@@ -24,7 +24,7 @@ from brainldm.evaluate import EvaluateConfig
 from brainldm.generate import Generator, load_autoencoder
 from brainldm.latents import LatentStore
 from brainldm.recipe import Recipe, dump_recipe, first_difference, load_recipe
-from brainldm.records import PLANES, SEQUENCES, STAGES, Stage, StageResult
+from brainldm.records import PLANES, SEQUENCES, STAGES, Precision, Stage, StageResult
 from brainldm.shard_index import fingerprint
 from brainldm.text import SCRATCH, TextEncoder, Tokenizer, load_text, prepare_scratch
 from brainldm.train_ldm import LdmParts, train_ldm
@@ -129,11 +129,12 @@ def _train_stage(
             recipe.autoencoder,
             recipe.vae,
             seed=recipe.seed,
+            precision=_precision(recipe),
             max_images=config.max_images,
         )
     autoencoder = load_autoencoder(run, recipe.autoencoder).to(accelerator.device)
     if stage == "latents":
-        return encode_latents(accelerator, run, samples, autoencoder, recipe.latents)
+        return encode_latents(accelerator, run, samples, autoencoder, recipe.latents, _precision(recipe))
     store = LatentStore(run.latents)
     scale = store.load_scale()
     if scale is None or scale.count == 0:
@@ -157,6 +158,7 @@ def _train_stage(
         recipe.sampling,
         recipe.ldm,
         seed=recipe.seed,
+        precision=_precision(recipe),
         max_images=config.max_images,
     )
 
@@ -164,20 +166,18 @@ def _train_stage(
 def _open_accelerator(config: TrainConfig) -> Accelerator:
     """One process of the launch, on its device, with its share of the CPU's cores."""
     _refuse_lost_processes()
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(), mixed_precision=_precision(config.recipe).replace("fp32", "no")
-    )
+    # the loops cast by themselves, so that one Python process may train runs of different precision
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
     # accelerate's launcher gives every child one thread, which leaves cores idle
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(config.threads or max(1, cores // here))
     logger.info(
-        "process %d of %d on %s, %d threads, %s",
+        "process %d of %d on %s, %d threads",
         accelerator.process_index + 1,
         accelerator.num_processes,
         accelerator.device,
         torch.get_num_threads(),
-        accelerator.mixed_precision.replace("no", "fp32"),
     )
     return accelerator
 
@@ -194,18 +194,18 @@ def _refuse_lost_processes() -> None:
     if launched and not any(name in environment for name in ranks):
         raise LaunchError(
             "accelerate launch: several processes were asked for, but it started only this one; on a CPU use "
-            "`accelerate launch --multi_gpu --num_processes 2 brainldm train` (it also starts CPU processes) or "
-            " `torchrun --nproc-per-node 2 -m brainldm train`"
+            "`accelerate launch --multi_gpu --num_processes 2 brainldm train` (also without a GPU) or "
+            "`torchrun --nproc-per-node 2 -m brainldm train`"
         )
 
 
-def _precision(recipe: Recipe) -> str:
+def _precision(recipe: Recipe) -> Precision:
     """The recipe's precision with `auto` settled: the launcher's wish, or what the processor is fast in."""
     if recipe.precision != "auto":
         return recipe.precision
     wished = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if wished in ("bf16", "fp16"):
-        return wished
+    if wished == "bf16":
+        return "bf16"
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     able = torch.cpu.get_capabilities()
@@ -219,7 +219,7 @@ def _claim(run: RunFolder, recipe: Recipe, data: Path, samples: SampleSet) -> No
         difference = first_difference(recipe, read_recipe(run))
         if difference:
             raise CheckpointError(
-                f"{run.path}: holds a run of another recipe ({difference}); give another --out or that recipe"
+                f"{run.path}: holds a run of another recipe ({difference}); give that recipe or another --out"
             )
         found = json.loads(run.data.read_text())["identity"]
         if found != identity:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from brainldm.encode_latents import LatentsConfig
 from brainldm.errors import RecipeError
 from brainldm.generate import ModelConfig
+from brainldm.records import Precision
 from brainldm.train_ldm import LdmTraining
 from brainldm.train_vae import VaeTraining
 
@@ -24,7 +25,7 @@ class Recipe(ModelConfig):
 
     name: str
     seed: int = 0
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Precision | Literal["auto"] = "auto"
     """`auto` = bf16 where the processor computes in it, fp32 elsewhere; a run records what it was."""
     vae: VaeTraining
     latents: LatentsConfig = LatentsConfig()

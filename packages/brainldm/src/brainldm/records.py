@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 Plane = Literal["axial", "coronal", "sagittal"]
 Sequence = Literal["T1w", "T2w", "FLAIR"]
 Stage = Literal["vae", "latents", "ldm"]
+Precision = Literal["fp32", "bf16"]
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 SEQUENCES: tuple[Sequence, ...] = ("T1w", "T2w", "FLAIR")
 STAGES: tuple[Stage, ...] = ("vae", "latents", "ldm")

@@ -7,6 +7,7 @@ WordPiece vocabulary learned from the data set's captions and a small BERT witho
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,19 +109,18 @@ def prepare_scratch(config: TextConfig, folder: Path, captions: Iterable[str]) -
     if folder.is_dir():
         return
     from tokenizers import Tokenizer as WordPiece
-    from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, PreTrainedTokenizerFast
 
-    tokenizer = WordPiece(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=config.vocabulary, special_tokens=_SPECIAL_TOKENS, show_progress=False
-    )
-    tokenizer.train_from_iterator(captions, trainer)
-    places = {token: number for number, token in enumerate(_SPECIAL_TOKENS)}  # the trainer puts them first
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for caption in captions:
+        words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(caption)))
+    vocabulary = wordpiece_vocabulary(words, config.vocabulary)
+    tokenizer = WordPiece(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.post_processor = processors.BertProcessing(
-        ("[SEP]", places["[SEP]"]), ("[CLS]", places["[CLS]"])
+        ("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"])
     )
     partial = folder.with_name(folder.name + ".partial")
     names = {f"{name.lower()}_token": f"[{name}]" for name in ("PAD", "UNK", "CLS", "SEP", "MASK")}
@@ -136,6 +136,18 @@ def prepare_scratch(config: TextConfig, folder: Path, captions: Iterable[str]) -
         attention_probs_dropout_prob=0.0,
     ).save_pretrained(partial)
     partial.rename(folder)
+
+
+def wordpiece_vocabulary(words: Counter[str], size: int) -> dict[str, int]:
+    """Piece -> number: special tokens, every character at the start and within a word, frequent words.
+
+    Captions are made of few words, so whole words suit them; anything else falls to characters. Written
+    here because the trainer of `tokenizers` 0.23 gives another vocabulary each time.
+    """
+    characters = sorted({character for word in words for character in word})
+    frequent = sorted((word for word in words if len(word) > 1), key=lambda word: (-words[word], word))
+    pieces = [*_SPECIAL_TOKENS, *characters, *(f"##{character}" for character in characters), *frequent]
+    return {piece: number for number, piece in enumerate(pieces[:size])}
 
 
 def load_text(config: TextConfig, scratch_folder: Path) -> tuple[Tokenizer, TextEncoder]:

@@ -28,9 +28,17 @@ from brainldm.ema import Ema
 from brainldm.errors import CheckpointError
 from brainldm.latents import LatentScale, LatentStore
 from brainldm.logs import Meter, StageLog, montage
-from brainldm.networks import Autoencoder, ConditionedUNet, Denoiser, UNetConfig, Words, count_parameters
+from brainldm.networks import (
+    Autoencoder,
+    ConditionedUNet,
+    Denoiser,
+    UNetConfig,
+    Words,
+    autocast,
+    count_parameters,
+)
 from brainldm.optimizers import OptimizerConfig
-from brainldm.records import Config, StageResult
+from brainldm.records import Config, Precision, StageResult
 from brainldm.sampling import SamplingConfig
 from brainldm.text import NULL_CAPTION, TextEncoder, Tokenizer
 
@@ -85,6 +93,7 @@ def train_ldm(
     config: LdmTraining,
     *,
     seed: int,
+    precision: Precision,
     max_images: int | None = None,
 ) -> StageResult:
     """Trains, or goes on training, until `config.images` (or `max_images`) have been seen.
@@ -99,13 +108,14 @@ def train_ldm(
         grid: how sample grids are drawn.
         config: how it is trained.
         seed: of order, chance and first weights.
+        precision: of the networks' products.
         max_images: stops earlier; the learning rate still follows `config.images`.
 
     Raises:
         TrainingError: a gradient is not finite.
         CheckpointError: the snapshot was trained on latents of another scale.
     """
-    trainer = _Trainer(accelerator, parts, unet, path, config, seed)
+    trainer = _Trainer(accelerator, parts, unet, path, config, seed, precision)
     cursor = trainer.restore(run)
     total = min(config.images, max_images or config.images)
     if cursor >= total:
@@ -178,7 +188,9 @@ class _Trainer:
         path: DiffusionConfig,
         config: LdmTraining,
         seed: int,
+        precision: Precision,
     ) -> None:
+        self._autocast = autocast(accelerator.device, precision)
         self._accelerator, self._parts, self._path, self._config = accelerator, parts, path, config
         torch.manual_seed(seed)
         channels = parts.autoencoder.config.latent_channels
@@ -210,7 +222,8 @@ class _Trainer:
             batch.times.to(device),
         )
         noisy = diffusion.add_noise(clean, noise, times, self._path)
-        predicted = self.model(noisy, times, batch.words.to(device))
+        with self._autocast:
+            predicted = self.model(noisy, times, batch.words.to(device))
         loss = diffusion.loss_per_image(predicted, diffusion.target(clean, noise, times, self._path)).mean()
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(self.model.parameters(), config.optimizer.max_gradient_norm)

@@ -31,11 +31,12 @@ from brainldm.networks import (
     Autoencoder,
     AutoencoderConfig,
     DiscriminatorConfig,
+    autocast,
     build_discriminator,
     count_parameters,
 )
 from brainldm.optimizers import OptimizerConfig
-from brainldm.records import Config, StageResult
+from brainldm.records import Config, Precision, StageResult
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ def train_vae(
     config: VaeTraining,
     *,
     seed: int,
+    precision: Precision,
     max_images: int | None = None,
 ) -> StageResult:
     """Trains, or goes on training, until `config.images` (or `max_images`) have been seen.
@@ -82,12 +84,13 @@ def train_vae(
         network: the autoencoder's shape.
         config: how it is trained.
         seed: of order, noise and first weights.
+        precision: of the networks' products.
         max_images: stops earlier; the learning rate still follows `config.images`.
 
     Raises:
         TrainingError: a gradient is not finite.
     """
-    trainer = _Trainer(accelerator, network, config, seed)
+    trainer = _Trainer(accelerator, network, config, seed, precision)
     cursor = trainer.restore(run)
     total = min(config.images, max_images or config.images)
     if cursor >= total:
@@ -133,9 +136,15 @@ class _Trainer:
     """Networks, optimizers and averages, and what one step does to them."""
 
     def __init__(
-        self, accelerator: Accelerator, network: AutoencoderConfig, config: VaeTraining, seed: int
+        self,
+        accelerator: Accelerator,
+        network: AutoencoderConfig,
+        config: VaeTraining,
+        seed: int,
+        precision: Precision,
     ) -> None:
         self._accelerator, self._network, self._config = accelerator, network, config
+        self._autocast = autocast(accelerator.device, precision)
         torch.manual_seed(seed)
         autoencoder = Autoencoder(network)
         self._ema = Ema(autoencoder.to(accelerator.device), config.ema_half_life)
@@ -167,11 +176,12 @@ class _Trainer:
             self._optimizer, optimizers.learning_rate(cursor, config.images, config.optimizer)
         )
         images = latents.to_unit(batch.images).to(accelerator.device)
-        reconstruction, mean, log_var = self.model(images, batch.noise.to(accelerator.device))
         judged = None
-        if self._discriminator is not None and cursor >= config.loss.adversarial_from:
-            with _frozen(accelerator.unwrap_model(self._discriminator)) as judge:
-                judged = judge(reconstruction)[-1]
+        with self._autocast:
+            reconstruction, mean, log_var = self.model(images, batch.noise.to(accelerator.device))
+            if self._discriminator is not None and cursor >= config.loss.adversarial_from:
+                with _frozen(accelerator.unwrap_model(self._discriminator)) as judge:
+                    judged = judge(reconstruction)[-1]
         terms = losses.vae_terms(images, reconstruction, mean, log_var, judged, config.loss)
         loss = losses.sum_terms(terms)
         accelerator.backward(loss)
@@ -197,7 +207,8 @@ class _Trainer:
         optimizers.set_learning_rate(
             self._judge_optimizer, optimizers.learning_rate(cursor, config.images, config.optimizer)
         )
-        both = self._discriminator(torch.cat([images, reconstruction]))[-1]
+        with self._autocast:
+            both = self._discriminator(torch.cat([images, reconstruction]))[-1]
         real, fake = both.chunk(2)
         loss = losses.adversarial_discriminator(real, fake)
         accelerator.backward(loss)
