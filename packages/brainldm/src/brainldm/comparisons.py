@@ -78,6 +78,8 @@ def set_distance(first: FeatureSet, second: FeatureSet) -> Interval:
         totals = [reduce(add, (m * float(w) for m, w in zip(side, weights, strict=True))) for side in sides]
         return frechet_distance(*totals)
 
+    if any(sum(m.count > 0 for m in side) < 2 for side in sides):
+        return Interval(value=distance(np.ones(len(blocks))))
     return jackknife(distance, present, bounds=(0.0, np.inf))
 
 

@@ -44,8 +44,8 @@ logger = logging.getLogger(__name__)
 
 MIN_IMAGES = 16
 """Of training and of unseen people each; below this no figure means anything."""
-READ_AHEAD = 3
-"""So many times more slices are read than used, so that the draw can be even."""
+READ_AHEAD = 6
+"""So many times more slices are read than the largest count, so that the draw can be even."""
 _SPLITS: dict[People, tuple[str, ...]] = {"training": ("train",), "unseen": ("validation", "test")}
 _NUM_COLUMNS = 3
 _CELL = 160
@@ -186,7 +186,7 @@ def evaluate(model: ImageModel, samples: Mapping[str, Samples], config: Evaluate
 def _draw(people: People, samples: Mapping[str, Samples], config: EvaluateConfig) -> list[Sample]:
     """Slices of these people in an order whose every beginning is even over sequences, planes, people."""
     names = _SPLITS[people]
-    count = READ_AHEAD * max(config.num_reconstructed, config.num_generated, 2 * config.num_real)
+    count = READ_AHEAD * max(config.num_reconstructed, config.num_generated, config.num_real)
     slices = spread(read_some([samples[n] for n in names if n in samples], count, config.seed), config.seed)
     if len(slices) < MIN_IMAGES:
         raise DataError(

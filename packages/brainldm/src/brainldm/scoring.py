@@ -70,7 +70,7 @@ def score_sets(
     """Frechet distances of generated to real, and of real training people to real unseen people."""
     real: dict[People, FeatureSet] = {}
     for people, slices in drawn.items():
-        pool = slices[: 2 * num_real]
+        pool = slices[: 3 * num_real]  # so that either half of the people has num_real
         real[people] = FeatureSet(samples=pool, features=extractor(stack(pool)))
     measure = f"FID ({extractor.name} features)"
     for people, images in generated.items():
