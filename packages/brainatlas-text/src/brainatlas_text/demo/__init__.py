@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from types import ModuleType
+from typing import Protocol
 
 from brainatlas_text.demo import truth
 from brainatlas_text.demo.anatomy import build_anatomy
@@ -32,7 +32,22 @@ MIN_PEOPLE, MAX_PEOPLE = 4, 48
 _MARK = ".brainatlas-demo.json"
 _VERSION = 1
 """Raised whenever the same people and seed give other files."""
-_LAYOUTS: dict[str, ModuleType] = {"ibsr": ibsr, "oasis": oasis, "ixi": ixi, "kirby": kirby}
+
+
+class _Layout(Protocol):
+    """What each module of `layouts` offers."""
+
+    def identity(self, number: int, seed: int) -> Identity:
+        """Who the person of that number, from 0, is."""
+
+    def write_person(self, folder: Path, truths: Path, camera: Camera, who: Identity) -> list[truth.TruthRow]:
+        """Write the scans of a person below `folder` and the truth about them into `truths`."""
+
+    def write_tables(self, folder: Path, people: list[Identity], seed: int) -> None:
+        """Write the spreadsheets."""
+
+
+_LAYOUTS: dict[str, _Layout] = {"ibsr": ibsr, "oasis": oasis, "ixi": ixi, "kirby": kirby}
 _TRUTH = "truth"
 _TABLE = "scans.tsv"
 

@@ -24,7 +24,7 @@ _TEMPORAL_HORNS = {5: (17, 2), 44: (53, 41)}
 _HORN_VOXELS = 400
 _TAKEN_BY_VENTRICLES = {4: (0, 2, 10, 11), 43: (0, 41, 49, 50), 14: (0, 10, 49, 28, 60), 15: (0, 16, 8, 47)}
 """The template's ventricles are a little larger than the map's -> what they may take."""
-_FLUID_BELOW, _GREY_FROM, _WHITE_BELOW = 45.0, 62.0, 72.0
+_FLUID_BELOW, _TISSUE_FROM, _GREY_FROM, _WHITE_BELOW = 45.0, 48.0, 62.0, 72.0
 """Template intensities: CSF near 26, cortex 66, white matter 87."""
 _COLLAPSED = {31: 4, 63: 43}  # choroid plexus lies in the ventricles
 _BY_SIDE = {77: WHITE, 80: WHITE, 85: (28, 60), **dict.fromkeys(range(251, 256), WHITE)}
@@ -93,6 +93,8 @@ def _agree_with_template(labels: UInt8Array, template: NDArray[np.float32], brai
         for _ in range(2):
             beside = ndimage.binary_dilation(labels == ventricle)
             labels[beside & brain & np.isin(labels, donors) & (template < _FLUID_BELOW)] = ventricle
+    for white, ventricle in zip(WHITE, (4, 43), strict=True):  # the septum, which the map leaves out
+        labels[(labels == ventricle) & (template > _TISSUE_FROM)] = white
     for horn, donors in _TEMPORAL_HORNS.items():
         _open_horn(labels, template, horn, donors)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -23,7 +23,7 @@ from brainatlas_text.records import SEQUENCES, Sequence
 from brainatlas_text.spaces import Affine
 
 _SIGNALS: dict[str, tuple[tuple[int, ...], tuple[float, float, float]]] = {
-    # materials, then signal in T1w, T2w, FLAIR; cerebral white matter is near 0.85, 0.36, 0.52
+    # materials, then their signals in T1w, T2w and FLAIR
     "white matter": ((2, 41), (0.86, 0.34, 0.50)),
     "cortex": ((3, 42), (0.58, 0.54, 0.66)),
     "fluid": ((*VENTRICLES, 24, Material.SULCAL_CSF, Material.OUTER_CSF), (0.20, 1.00, 0.13)),
@@ -53,6 +53,9 @@ _MARKER_SIGNAL = 1.35
 _DETAIL_SPAN = 21.0
 """Grey to white matter in units of the template's detail."""
 _TEXTURE_SIZE = 64
+"""Voxels along each side of the texture; a power of two."""
+_GRAIN = np.float32(0.025)
+"""Strength of the texture, as a share of the signal."""
 _STRUCTURES_WITH_DETAIL = tuple(
     number for numbers, _ in _SIGNALS.values() for number in numbers if number < 100
 )
@@ -91,8 +94,8 @@ def acquire(
     signals, slopes = _signal_tables(look, person.identity.age_years, rng)
     field_from_voxel = spaces.invert(BASE_FROM_FIELD) @ person_from_voxel
     texture_offset = rng.integers(0, _TEXTURE_SIZE, 3)
-    clean = np.empty(shape, dtype=np.float32)
-    materials = np.empty(shape, dtype=np.uint8)
+    clean = np.zeros(shape, dtype=np.float32)
+    materials = np.zeros(shape, dtype=np.uint8)
     _sample(
         person.materials, detail, person.displacement, _texture(), texture_offset,
         field_from_voxel, signals, slopes, clean, materials,
@@ -148,61 +151,73 @@ def _with_noise(clean: FloatArray, sigma: float, rng: np.random.Generator) -> Fl
     return np.hypot(real, imaginary, out=real)
 
 
-@numba.njit(nogil=True, cache=True)
+@nb.njit(cache=True, nogil=True)
 def _sample(
     base: Any, detail: Any, displacement: Any, texture: Any, texture_offset: Any,
     field_from_voxel: Any, signals: Any, slopes: Any, signal_out: Any, material_out: Any,
 ) -> None:  # fmt: skip
     """Fill signal (linear over eight base voxels) and material (nearest) of every voxel of a scan."""
     m = field_from_voxel.astype(np.float32)
-    nx, ny, nz = base.shape
-    fx, fy, fz = displacement.shape[:3]
-    step = np.float32(FIELD_STEP_MM)
-    one = np.float32(1.0)
-    mask = texture.shape[0] - 1
+    step, half = np.float32(FIELD_STEP_MM), np.float32(0.5)
+    wrap = texture.shape[0] - 1
     for i in range(signal_out.shape[0]):
         for j in range(signal_out.shape[1]):
             for k in range(signal_out.shape[2]):
                 p = m[0, 0] * i + m[0, 1] * j + m[0, 2] * k + m[0, 3]
                 q = m[1, 0] * i + m[1, 1] * j + m[1, 2] * k + m[1, 3]
                 r = m[2, 0] * i + m[2, 1] * j + m[2, 2] * k + m[2, 3]
-                a = min(max(p, np.float32(0.0)), np.float32(fx) - np.float32(1.001))
-                b = min(max(q, np.float32(0.0)), np.float32(fy) - np.float32(1.001))
-                c = min(max(r, np.float32(0.0)), np.float32(fz) - np.float32(1.001))
-                a0, b0, c0 = int(a), int(b), int(c)
-                ta, tb, tc = a - np.float32(a0), b - np.float32(b0), c - np.float32(c0)
-                x, y, z = p * step, q * step, r * step
-                for da in range(2):
-                    wa = ta if da else one - ta
-                    for db in range(2):
-                        wb = wa * (tb if db else one - tb)
-                        for dc in range(2):
-                            w = wb * (tc if dc else one - tc)
-                            u = displacement[a0 + da, b0 + db, c0 + dc]
-                            x += w * u[0]
-                            y += w * u[1]
-                            z += w * u[2]
-                signal_out[i, j, k] = 0.0
-                material_out[i, j, k] = 0
-                if x < 0 or y < 0 or z < 0 or x >= nx - 1 or y >= ny - 1 or z >= nz - 1:
+                u, v, w = _moved(displacement, p, q, r)
+                x, y, z = p * step + u, q * step + v, r * step + w
+                if x < 0 or y < 0 or z < 0:
                     continue
-                x0, y0, z0 = int(x), int(y), int(z)
-                tx, ty, tz = x - np.float32(x0), y - np.float32(y0), z - np.float32(z0)
-                total = np.float32(0.0)
-                for dx in range(2):
-                    wx = tx if dx else one - tx
-                    for dy in range(2):
-                        wy = wx * (ty if dy else one - ty)
-                        for dz in range(2):
-                            w = wy * (tz if dz else one - tz)
-                            number = base[x0 + dx, y0 + dy, z0 + dz]
-                            shade = np.float32(detail[x0 + dx, y0 + dy, z0 + dz])
-                            total += w * (signals[number] + slopes[number] * shade)
+                if x >= base.shape[0] - 1 or y >= base.shape[1] - 1 or z >= base.shape[2] - 1:
+                    continue
                 grain = texture[
-                    (x0 + texture_offset[0]) & mask,
-                    (y0 + texture_offset[1]) & mask,
-                    (z0 + texture_offset[2]) & mask,
+                    (int(x) + texture_offset[0]) & wrap,
+                    (int(y) + texture_offset[1]) & wrap,
+                    (int(z) + texture_offset[2]) & wrap,
                 ]
-                signal_out[i, j, k] = max(total, np.float32(0.0)) * (one + np.float32(0.025) * grain)
-                nearest = base[int(x + np.float32(0.5)), int(y + np.float32(0.5)), int(z + np.float32(0.5))]
-                material_out[i, j, k] = nearest
+                mixed = _mixed(base, detail, x, y, z, signals, slopes)
+                signal_out[i, j, k] = max(mixed, np.float32(0)) * (1 + _GRAIN * grain)
+                material_out[i, j, k] = base[int(x + half), int(y + half), int(z + half)]
+
+
+@nb.njit(cache=True, nogil=True)
+def _moved(displacement: Any, p: Any, q: Any, r: Any) -> Any:
+    """The displacement at a point in voxels of its grid, linear between, constant beyond the edges."""
+    zero, one, edge = np.float32(0), np.float32(1), np.float32(1.001)
+    a = min(max(p, zero), np.float32(displacement.shape[0]) - edge)
+    b = min(max(q, zero), np.float32(displacement.shape[1]) - edge)
+    c = min(max(r, zero), np.float32(displacement.shape[2]) - edge)
+    i, j, k = int(a), int(b), int(c)
+    ta, tb, tc = a - np.float32(i), b - np.float32(j), c - np.float32(k)
+    x = y = z = zero
+    for di in range(2):
+        wi = ta if di else one - ta
+        for dj in range(2):
+            wj = wi * (tb if dj else one - tb)
+            for dk in range(2):
+                weight = wj * (tc if dk else one - tc)
+                x += weight * displacement[i + di, j + dj, k + dk, 0]
+                y += weight * displacement[i + di, j + dj, k + dk, 1]
+                z += weight * displacement[i + di, j + dj, k + dk, 2]
+    return x, y, z
+
+
+@nb.njit(cache=True, nogil=True)
+def _mixed(base: Any, detail: Any, x: Any, y: Any, z: Any, signals: Any, slopes: Any) -> Any:
+    """Signal of the eight base voxels around a point inside the grid, by their share."""
+    one = np.float32(1)
+    i, j, k = int(x), int(y), int(z)
+    tx, ty, tz = x - np.float32(i), y - np.float32(j), z - np.float32(k)
+    total = np.float32(0)
+    for di in range(2):
+        wi = tx if di else one - tx
+        for dj in range(2):
+            wj = wi * (ty if dj else one - ty)
+            for dk in range(2):
+                material = base[i + di, j + dj, k + dk]
+                shade = np.float32(detail[i + di, j + dj, k + dk])
+                signal = signals[material] + slopes[material] * shade
+                total += wj * (tz if dk else one - tz) * signal
+    return total

@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy.io import savemat
 
 from brainatlas_text import spaces
-from brainatlas_text.errors import InputError
+from brainatlas_text.errors import InputError, StageError
 from brainatlas_text.spaces import Affine
 
 _GZIP_LEVEL = 2
@@ -116,5 +116,10 @@ def write_xls(path: Path, sheet: str, rows: Iterable[Sequence[object]]) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise StageError(
+            f"{path}: cannot be written ({error.strerror}); make room or give another folder"
+        ) from error

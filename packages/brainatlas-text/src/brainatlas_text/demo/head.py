@@ -37,8 +37,9 @@ _FLESH: tuple[tuple[Point, Point], ...] = (
 )
 """Point and radii in mm of the ellipsoids that, joined smoothly, make the outer surface."""
 MARKER_RADIUS_MM = 5.0
-_MARKER_ROW = (30.0, 12.0)
-"""y and z of the marker in mm: beside the temple, where the head is narrow."""
+_MARKER_GAP_MM = 2.5
+_MARKER_ROW = (50.0, 32.0)
+"""y and z of the marker in mm: beside the forehead, where narrow fields of view still reach it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -182,8 +183,8 @@ def _ball(materials: UInt8Array, center: Point, radii: ArrayLike, material: Mate
 
 
 def _marker(surface: FloatArray) -> Point:
-    """Just outside the leftmost skin of the marker's row."""
+    """On the marker's row left of the head, a little away from the skin."""
     y, z = _MARKER_ROW
-    _, y0, z0 = templates.BASE_ORIGIN_MM
-    skin = int(np.flatnonzero(surface[:, round(y - y0), round(z - z0)] < 0)[0])
-    return (skin + templates.BASE_ORIGIN_MM[0] - MARKER_RADIUS_MM - 1.0, y, z)
+    x0, y0, z0 = templates.BASE_ORIGIN_MM
+    near = surface[:, round(y - y0), round(z - z0)] < MARKER_RADIUS_MM + _MARKER_GAP_MM
+    return (float(np.flatnonzero(near)[0] + x0), y, z)

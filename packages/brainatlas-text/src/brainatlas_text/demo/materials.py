@@ -16,6 +16,8 @@ Point = tuple[float, float, float]
 """Millimeters, RAS+."""
 WHITE, CORTEX = (2, 41), (3, 42)
 VENTRICLES = (4, 43, 5, 44, 14, 15)
+_TISSUE_WHITE = (*WHITE, 7, 46, 16)
+"""By CMA's tissue classes the brain stem counts as white matter."""
 
 
 class Material(IntEnum):
@@ -48,3 +50,13 @@ def structures(materials: UInt8Array) -> UInt8Array:
 def is_brain(materials: UInt8Array) -> NDArray[np.bool_]:
     """What skull stripping keeps: structures and the CSF between the folds."""
     return (materials > 0) & (materials <= Material.SULCAL_CSF)
+
+
+def tissues(materials: UInt8Array, *, filled: bool) -> UInt8Array:
+    """0 background, 1 CSF (sulcal too if `filled`), 2 grey, 3 white matter."""
+    table = np.zeros(256, dtype=np.uint8)
+    table[1 : Material.SULCAL_CSF] = 2
+    table[list(_TISSUE_WHITE)] = 3
+    table[[*VENTRICLES, 24]] = 1
+    table[Material.SULCAL_CSF] = 1 if filled else 0
+    return table[materials]

@@ -15,14 +15,12 @@ from brainatlas_text import spaces
 from brainatlas_text.demo import files, truth
 from brainatlas_text.demo.camera import Camera, Grid, Scan
 from brainatlas_text.demo.contrast import Look
-from brainatlas_text.demo.materials import VENTRICLES, Material, UInt8Array
+from brainatlas_text.demo.materials import tissues
 from brainatlas_text.demo.people import Identity, draw_identity, rng_of
 
 SOURCE = "ibsr"
-_SHAPE = (200, 128, 216)
+_SHAPE = (200, 144, 216)
 _ZOOMS_MM = ((0.9375, 1.5, 0.9375), (1.0, 1.5, 1.0), (0.9375, 1.5, 0.9375), (0.8375, 1.5, 0.8375))
-_WHITE_MATTER = (2, 7, 16, 41, 46)
-"""CMA's tissue classes: the brain stem counts as white matter."""
 
 
 def identity(number: int, seed: int) -> Identity:
@@ -55,16 +53,6 @@ def write_tables(folder: Path, people: list[Identity], seed: int) -> None:
     """Write IBSR_info.csv."""
     rows = [(who.number + 1, who.sex, _age(who)) for who in people]
     files.write_table(folder / "IBSR_info.csv", [("ID", "GENDER", "AGE"), *rows])
-
-
-def tissues(materials: UInt8Array, *, filled: bool) -> UInt8Array:
-    """0 background, 1 CSF (sulcal too if `filled`), 2 grey, 3 white matter."""
-    table = np.zeros(256, dtype=np.uint8)
-    table[1 : Material.SULCAL_CSF] = 2
-    table[list(_WHITE_MATTER)] = 3
-    table[[*VENTRICLES, 24]] = 1
-    table[Material.SULCAL_CSF] = 1 if filled else 0
-    return table[materials]
 
 
 def _write_nifti(

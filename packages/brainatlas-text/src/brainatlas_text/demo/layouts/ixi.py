@@ -19,8 +19,8 @@ from brainatlas_text.spaces import Affine
 
 SOURCE = "ixi"
 _SITES = ("Guys", "HH", "IOP")
-_T2_SHAPE, _T2_ZOOMS_MM = (200, 240, 144), (0.9375, 0.9375, 1.2)
-_T1_SHAPE, _T1_ZOOMS_MM = (240, 216, 144), (0.9375, 0.9375, 1.2)
+_T2_SHAPE, _T2_ZOOMS_MM = (200, 240, 160), (0.9375, 0.9375, 1.2)
+_T1_SHAPE, _T1_ZOOMS_MM = (240, 216, 152), (0.9375, 0.9375, 1.2)
 _TILT_DEGREES = (4.0, 1.0, 2.6)
 """Of the axial stack by site, about the x axis."""
 _COLUMNS = (

@@ -16,7 +16,7 @@ from brainatlas_text import spaces
 from brainatlas_text.demo import files, truth
 from brainatlas_text.demo.camera import Camera, Grid, Scan
 from brainatlas_text.demo.contrast import Look
-from brainatlas_text.demo.layouts.ibsr import tissues
+from brainatlas_text.demo.materials import tissues
 from brainatlas_text.demo.people import Identity, Person, draw_identity, rng_of
 
 SOURCE = "oasis"
