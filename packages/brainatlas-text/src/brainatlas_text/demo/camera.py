@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from brainatlas_text import spaces
 from brainatlas_text.demo.anatomy import Anatomy
 from brainatlas_text.demo.contrast import Look, acquire
-from brainatlas_text.demo.materials import FloatArray, UInt8Array, is_brain, structures
+from brainatlas_text.demo.materials import FloatArray, Point, UInt8Array, is_brain, structures
 from brainatlas_text.demo.people import Identity, Person, make_person, person_point, rng_of
 from brainatlas_text.spaces import Affine
 
@@ -49,7 +49,7 @@ class Scan:
     signal: FloatArray
     """About 0 to 1.3."""
     materials: UInt8Array
-    marker_mm: tuple[float, float, float] | None
+    marker_mm: Point | None
     """World position of the marker's center; None where the scan has none."""
 
     @property
@@ -85,18 +85,23 @@ class Camera:
         scanner_from_person = _pose(person, grid, rng, talairach=talairach)
         person_from_voxel = spaces.invert(scanner_from_person) @ grid.affine
         acquired = acquire(person, self.anatomy.detail, person_from_voxel, grid.shape, look, rng)
-        marker = None
-        if look.marker:
-            x, y, z = spaces.apply(scanner_from_person, person_point(person, self.anatomy.marker_mm))
-            marker = (float(x), float(y), float(z))
         return Scan(
             identity=person.identity,
             grid=grid,
             look=look,
             signal=acquired.signal,
             materials=acquired.materials,
-            marker_mm=marker,
+            marker_mm=self._marker(person, grid, scanner_from_person) if look.marker else None,
         )
+
+    def _marker(self, person: Person, grid: Grid, scanner_from_person: Affine) -> Point | None:
+        """Where the marker's center lies in the scanner, None if the field of view cuts the marker."""
+        marker = spaces.apply(scanner_from_person, person_point(person, self.anatomy.marker_mm))
+        voxel = spaces.apply(spaces.invert(grid.affine), marker)
+        if (voxel < 3).any() or (voxel > np.asarray(grid.shape) - 4).any():
+            return None
+        x, y, z = (float(value) for value in marker)
+        return x, y, z
 
 
 def _pose(person: Person, grid: Grid, rng: np.random.Generator, *, talairach: bool) -> Affine:
