@@ -22,9 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     parser = _parser()
     args = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s"
-    )
+    _log_to_stderr(logging.INFO if args.verbose else logging.WARNING)
     try:
         code: int = args.command(args)
     except BrainAtlasError as error:
@@ -38,6 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("brainatlas-text: stopped; the same command continues", file=sys.stderr)
         return 130
     return code
+
+
+def _log_to_stderr(level: int) -> None:
+    """Show this package's log, not that of the libraries below it."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger = logging.getLogger("brainatlas_text")
+    logger.handlers, logger.level, logger.propagate = [handler], level, False
 
 
 def _parser() -> argparse.ArgumentParser:
