@@ -14,6 +14,7 @@ from brainldm.networks import (
     UNetConfig,
     Words,
     build_discriminator,
+    cosine_waves,
     count_parameters,
 )
 
@@ -126,3 +127,23 @@ def test_channels_that_do_not_divide_into_groups_are_refused():
         AutoencoderConfig(channels=(64, 48))
     with pytest.raises(ValidationError, match="one entry a level, got 2 and 1"):
         UNetConfig(channels=(32, 64), attention=(True,))
+
+
+def test_the_linear_path_starts_as_the_cosine_transform_of_patches():
+    waves = cosine_waves(4, 16)
+    torch.testing.assert_close(waves @ waves.T, torch.eye(16), atol=1e-6, rtol=0)
+    row, _ = torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij")
+    assert torch.allclose(waves[0], torch.full((16,), 0.25))
+    assert {abs(round(float(wave @ row.flatten()), 1)) for wave in waves[1:3]} == {0.0, 4.5}  # both slopes
+    config = AutoencoderConfig(patch=4, channels=(8,), latent_channels=16, norm_groups=4, linear_path=True)
+    autoencoder = Autoencoder(config).eval()
+    images = torch.rand(2, 1, 32, 32)
+    mean, log_var = autoencoder.encode(images)
+    torch.testing.assert_close(autoencoder.decode(mean), images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(mean[:, 0], 4 * nn.functional.avg_pool2d(images, 4)[:, 0], atol=1e-5, rtol=0)
+    assert (log_var == -6).all()
+
+
+def test_a_linear_path_needs_a_single_level():
+    with pytest.raises(ValidationError, match="linear_path needs one level"):
+        AutoencoderConfig(patch=4, channels=(32, 64), latent_channels=4, linear_path=True)

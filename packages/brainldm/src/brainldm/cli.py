@@ -25,8 +25,10 @@ _SAMPLE_EXAMPLE = """examples:
   brainldm sample ./runs/demo "A T2-weighted axial slice of the brain." --seed 7 --out x.png
   brainldm sample ./runs/demo --grid --out grid.png
 several pictures are laid side by side: a row for each prompt, a column for each seed (--seed and on)."""
-_EVALUATE_EXAMPLE = """example:
-  brainldm evaluate ./runs/demo --data ./brainatlas-dataset"""
+_EVALUATE_EXAMPLE = """examples:
+  brainldm evaluate ./runs/demo --data ./brainatlas-dataset
+  brainldm evaluate ./runs/paper --num 1000 --num-real 10000 --inception pt_inception-2015-12-05-6726825d.pth
+Fewer images are used where the data set has fewer; each figure states its counts."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,6 +114,21 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder")
     evaluate.add_argument("--data", type=Path, default=_DATA, help=f"data set folder (default: ./{_DATA})")
     evaluate.add_argument("--out", type=Path, help="folder of the scores (default: RUN/evaluation)")
+    evaluate.add_argument(
+        "--num", type=_positive, help="images to generate for training and unseen people each (default: 128)"
+    )
+    evaluate.add_argument(
+        "--num-real", type=_positive, help="real images to compare them with (default: 512)"
+    )
+    evaluate.add_argument(
+        "--inception",
+        metavar="FILE|fetch",
+        help="Inception-v3 weights for the published FID, or `fetch` to download them; without, "
+        "features that need no weights",
+    )
+    evaluate.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
+    evaluate.add_argument("--steps", type=_positive, help="denoising steps (default: the recipe's)")
+    evaluate.add_argument("--guidance", type=float, help="1 = none (default: the recipe's)")
     evaluate.set_defaults(command=_evaluate)
 
 
@@ -160,11 +177,33 @@ def _sample(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from pydantic import ValidationError
+    from rich.console import Console
+
     from brainldm.evaluate import EvaluateConfig
     from brainldm.pipeline import evaluate_run
+    from brainldm.recipe import explain
+    from brainldm.scores import to_tables
 
-    evaluate_run(options.run, options.data, EvaluateConfig(), options.out)
-    print(options.out or options.run / "evaluation")
+    given = {
+        "num_generated": options.num,
+        "num_real": options.num_real,
+        "inception": options.inception,
+        "seed": options.seed,
+        "steps": options.steps,
+        "guidance": options.guidance,
+    }
+    try:
+        config = EvaluateConfig.model_validate(
+            {name: value for name, value in given.items() if value is not None}
+        )
+    except ValidationError as error:
+        raise InputError(f"brainldm evaluate: {explain(error, EvaluateConfig)}") from None
+    scores = evaluate_run(options.run, options.data, config, options.out)
+    console = Console()
+    for table in to_tables(scores):
+        console.print(table)
+    console.print(str(options.out or options.run / "evaluation"), soft_wrap=True)
     return 0
 
 

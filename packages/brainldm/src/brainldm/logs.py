@@ -95,7 +95,9 @@ class StageLog:
             self._progress.update(self._task, completed=images_seen, note=note)
         elif time.monotonic() - self._last_line > _LINE_SECONDS or images_seen >= self._total:
             self._last_line = time.monotonic()
-            logger.info("%s: %d of %d images, %s", self._stage, images_seen, self._total, note)
+            left = self.seconds * (self._total - images_seen) / max(images_seen - self._start_images, 1)
+            words = (self._stage, images_seen, self._total, note, left / 60)
+            logger.info("%s: %d of %d images, %s, %.1f min left", *words)
 
 
 class Meter:

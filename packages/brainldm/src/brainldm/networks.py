@@ -11,6 +11,7 @@ Shape suffixes: B batch, C channels, H W image, h w latent, T words, D width of 
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +25,8 @@ from torch.nn import functional
 
 from brainldm.records import Config, Precision
 
+_FIRST_LOG_VAR = -6.0
+"""Latents beside a linear path start with this log-variance; at 0 the noise would drown them."""
 NUM_TIMESTEPS = 1000
 """The U-Net sees a time t in [0, 1] as t * NUM_TIMESTEPS, the range its sinusoidal embedding expects."""
 
@@ -37,6 +40,9 @@ class AutoencoderConfig(Config):
     latent_channels: int = 1
     num_res_blocks: int = 2
     norm_groups: int = 32
+    linear_path: bool = False
+    """A cosine transform of each patch beside the network, from the image to the latent and back. The
+    network then learns what it leaves over, which saves most of the images; needs a single level."""
 
     @property
     def reduction(self) -> int:
@@ -46,6 +52,8 @@ class AutoencoderConfig(Config):
     @model_validator(mode="after")
     def _check_groups(self) -> AutoencoderConfig:
         _check_divisible(self.channels, self.norm_groups)
+        if self.linear_path and not (len(self.channels) == 1 and self.latent_channels <= self.patch**2):
+            raise ValueError("linear_path needs one level of channels and at most patch**2 latent channels")
         return self
 
 
@@ -98,21 +106,45 @@ class Autoencoder(nn.Module):
             with_decoder_nonlocal_attn=False,
             include_fc=False,  # no attention uses it; left in, its weights would never get a gradient
         )
+        if config.linear_path:
+            self._start_as_cosine_transform()
 
     def encode(self, images_B1HW: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latent, each [B, C, h, w]."""
-        features = self.core.encoder(functional.pixel_unshuffle(images_B1HW, self.config.patch))
-        log_var = self.core.quant_conv_log_sigma(features).clamp(-30.0, 20.0)
-        return self.core.quant_conv_mu(features), log_var
+        patches = functional.pixel_unshuffle(images_B1HW, self.config.patch)
+        features = self.core.encoder(patches)
+        mean, log_var = self.core.quant_conv_mu(features), self.core.quant_conv_log_sigma(features)
+        if self.config.linear_path:
+            mean = mean + self.to_latent(patches)
+        return mean, log_var.clamp(-30.0, 20.0)
 
     def decode(self, latents_BChw: Tensor) -> Tensor:
         """Image [B, 1, H, W]; may leave [0, 1] a little."""
-        return functional.pixel_shuffle(self.core.decode(latents_BChw), self.config.patch)
+        patches = self.core.decode(latents_BChw)
+        if self.config.linear_path:
+            patches = patches + self.from_latent(latents_BChw)
+        return functional.pixel_shuffle(patches, self.config.patch)
 
     def forward(self, images_B1HW: Tensor, noise_BChw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruction from the latent drawn with `noise`, and the latent's mean and log-variance."""
         mean, log_var = self.encode(images_B1HW)
         return self.decode(mean + torch.exp(log_var / 2) * noise_BChw), mean, log_var
+
+    def _start_as_cosine_transform(self) -> None:
+        """Both linear maps are the lowest waves of a patch; the network around them starts at zero."""
+        config = self.config
+        waves = cosine_waves(config.patch, config.latent_channels)
+        self.to_latent = nn.Conv2d(config.patch**2, config.latent_channels, 1)
+        self.from_latent = nn.Conv2d(config.latent_channels, config.patch**2, 1)
+        core: Any = self.core
+        lasts = (core.quant_conv_mu, core.quant_conv_log_sigma, core.decoder.blocks[-1])
+        with torch.no_grad():
+            for module in (self.to_latent, self.from_latent, *lasts):
+                for weight in module.parameters():
+                    weight.zero_()
+            self.to_latent.weight.copy_(waves[:, :, None, None])
+            self.from_latent.weight.copy_(waves.T[:, :, None, None])
+            core.quant_conv_log_sigma.conv.bias.fill_(_FIRST_LOG_VAR)
 
 
 class Context(NamedTuple):
@@ -221,6 +253,19 @@ def build_discriminator(config: DiscriminatorConfig) -> nn.Module:
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Products in bf16 where the precision says so; weights stay fp32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def cosine_waves(patch: int, number: int) -> Tensor:
+    """The lowest waves of the 2-D cosine transform of a square patch, orthonormal, [number, patch**2].
+
+    Pixels are in the order of `pixel_unshuffle`, row by row; waves by the sum of their frequencies.
+    """
+    place, frequency = torch.arange(patch), torch.arange(patch)[:, None]
+    wave = torch.cos(math.pi / patch * (place + 0.5) * frequency)
+    wave = wave / wave.norm(dim=1, keepdim=True)
+    both = torch.einsum("ur,vc->uvrc", wave, wave).reshape(patch**2, patch**2)
+    order = sorted(range(patch**2), key=lambda n: (n // patch + n % patch, abs(n // patch - n % patch), n))
+    return both[order[:number]]
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from brainldm.generate import Generator, load_autoencoder
 from brainldm.latents import LatentStore
 from brainldm.recipe import Recipe, dump_recipe, first_difference, load_recipe
 from brainldm.records import PLANES, SEQUENCES, STAGES, Precision, Stage, StageResult
+from brainldm.scores import Scores
 from brainldm.shard_index import fingerprint
 from brainldm.text import SCRATCH, TextEncoder, Tokenizer, load_text, prepare_scratch
 from brainldm.train_ldm import LdmParts, train_ldm
@@ -90,7 +91,7 @@ def load(run: Path) -> Generator:
     return Generator.open(folder, read_recipe(folder))
 
 
-def evaluate_run(run: Path, data: Path, config: EvaluateConfig, out: Path | None = None) -> Any:
+def evaluate_run(run: Path, data: Path, config: EvaluateConfig, out: Path | None = None) -> Scores:
     """Scores a run on a data set and writes them to `out` (None = RUN/evaluation).
 
     Raises:
