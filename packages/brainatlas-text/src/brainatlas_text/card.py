@@ -143,8 +143,8 @@ def _body(facts: CardFacts) -> str:
 Brain MRI slices of healthy people with label images and sentences in which every number is measured
 on that image. Built by `brainatlas-text` with recipe `{facts.recipe_name}`.
 
-The pictures show **{sum(facts.num_subjects.values())} people**: a slice is one person's anatomy, moved into the
-pose of another scan. However many slices there are, that is the number of independent brains.
+The pictures show **{sum(facts.num_subjects.values())} people**: a slice is one person's anatomy, moved into
+the pose of another scan. However many slices there are, that is the number of independent brains.
 
 {_table(("source", "people"), sorted(facts.num_subjects.items()))}
 {_table(("source, sequence", "scans"), sorted(facts.num_scans.items()))}
