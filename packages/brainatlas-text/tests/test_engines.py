@@ -79,7 +79,7 @@ def test_composed_affines_resample_as_itk_does(blob):
     ours = resample.linear(blob, vox, ((0, 0, 0), blob.shape))
     image = itk.to_itk_image(Volume(blob, affine))
     composite = sitk.CompositeTransform(
-        [itk._to_itk(m, np.zeros(3)) for m in (moving_from_hub, hub_from_fixed)]
+        [itk.to_itk_transform(m, np.zeros(3)) for m in (moving_from_hub, hub_from_fixed)]
     )
     theirs = sitk.GetArrayFromImage(sitk.Resample(image, image, composite, sitk.sitkLinear, -99.0)).transpose(
         2, 1, 0

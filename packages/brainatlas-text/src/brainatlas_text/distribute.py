@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -25,8 +25,8 @@ class Engine:
     def __init__(self, workers: int) -> None:
         """`workers` processes of one thread each; 1 runs everything in this process."""
         self._workers = workers
-        self._client: object | None = None
-        self._cluster: object | None = None
+        self._client: Any = None
+        self._cluster: Any = None
 
     def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
         """Yield (index of the task, result) as they finish; the first failure stops and is raised."""
@@ -40,7 +40,7 @@ class Engine:
         """Stop the worker processes."""
         for part in (self._client, self._cluster):
             if part is not None:
-                part.close()  # type: ignore[attr-defined]
+                part.close()
         self._client = self._cluster = None
 
     def _run_distributed(
@@ -48,7 +48,7 @@ class Engine:
     ) -> Iterator[tuple[int, Result]]:
         from distributed import as_completed
 
-        client = self._start()
+        client: Any = self._start()
         futures = {
             client.submit(function, task, pure=False, retries=1): index for index, task in enumerate(tasks)
         }
@@ -58,7 +58,7 @@ class Engine:
         finally:
             client.cancel(list(futures))
 
-    def _start(self):  # type: ignore[no-untyped-def]
+    def _start(self) -> Any:
         if self._client is None:
             from distributed import Client, LocalCluster
 

@@ -30,7 +30,7 @@ def majority(candidates: Iterable[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8]
     return winners.reshape(stack.shape[1:]), agreement.reshape(stack.shape[1:])
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True)
 def _vote(flat, winners, agreement):  # type: ignore[no-untyped-def]
     num_voters = flat.shape[0]
     for voxel in range(flat.shape[1]):

@@ -74,7 +74,8 @@ def to_canonical(array: NDArray[Any], scheme_name: str, where: str) -> NDArray[n
     table = np.zeros(int(present.max()) + 1, dtype=np.uint8)
     for number in present:
         table[int(number)] = mapping[int(number)]
-    return table[array]
+    canonical: NDArray[np.uint8] = table[array]
+    return canonical
 
 
 def _tables() -> Any:

@@ -29,7 +29,8 @@ def apply(affine: Affine, points: ArrayLike) -> NDArray[np.float64]:
 
 def invert(affine: Affine) -> Affine:
     """The affine that undoes this one."""
-    return np.linalg.inv(affine)
+    inverse: Affine = np.linalg.inv(affine).astype(np.float64)
+    return inverse
 
 
 def translation(offset_mm: ArrayLike) -> Affine:
@@ -41,7 +42,8 @@ def translation(offset_mm: ArrayLike) -> Affine:
 
 def zooms_of(affine: Affine) -> NDArray[np.float64]:
     """Voxel sizes in mm along the array axes, shape (3,)."""
-    return np.linalg.norm(affine[:3, :3], axis=0)
+    zooms: NDArray[np.float64] = np.linalg.norm(affine[:3, :3], axis=0)
+    return zooms
 
 
 def axis_codes(affine: Affine) -> str:

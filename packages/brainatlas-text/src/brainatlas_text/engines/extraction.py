@@ -84,14 +84,16 @@ def _priors(head: Volume, scan_from_template: Affine, template: HeadTemplate, bl
         share[:] = ndimage.gaussian_filter(moved, blur_mm / head.zooms_mm)
     prior[3] = np.clip(1.0 - prior[:3].sum(axis=0), 0.0, 1.0)
     prior += _FLOOR
-    return prior / prior.sum(axis=0)
+    prior /= prior.sum(axis=0)
+    return prior
 
 
 def _bins(array: NDArray[np.float32], inside: BoolArray) -> NDArray[np.intp]:
     """Number of each voxel's intensity bin."""
     low, high = np.percentile(array[inside], (0.1, 99.5))
     unit = (array - low) / max(float(high - low), 1e-6)
-    return np.clip(unit * _NUM_BINS, 0, _NUM_BINS - 1).astype(np.intp)
+    bins: NDArray[np.intp] = np.clip(unit * _NUM_BINS, 0, _NUM_BINS - 1).astype(np.intp)
+    return bins
 
 
 def _histogram(bins: NDArray[np.intp], weights: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -99,7 +101,8 @@ def _histogram(bins: NDArray[np.intp], weights: NDArray[np.float32]) -> NDArray[
     counts = np.bincount(bins, weights=weights, minlength=_NUM_BINS)
     smooth = ndimage.gaussian_filter1d(counts, 2.0, mode="nearest")
     smooth += 1e-6 * smooth.sum()
-    return (smooth / smooth.sum()).astype(np.float32)
+    shares: NDArray[np.float32] = (smooth / smooth.sum()).astype(np.float32)
+    return shares
 
 
 def _envelope(tissue: BoolArray, zooms_mm: NDArray[np.float64]) -> BoolArray:

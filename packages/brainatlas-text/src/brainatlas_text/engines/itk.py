@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -108,7 +109,7 @@ def to_itk_transform(moving_from_fixed: Affine, center_ras: NDArray[np.float64])
     return transform
 
 
-def from_itk_transform(transform: sitk.AffineTransform) -> Affine:
+def from_itk_transform(transform: Any) -> Affine:
     """The RAS+ affine of an ITK transform that has a matrix, a center and a translation."""
     matrix = np.array(transform.GetMatrix()).reshape(3, 3)
     center, shift = np.array(transform.GetCenter()), np.array(transform.GetTranslation())

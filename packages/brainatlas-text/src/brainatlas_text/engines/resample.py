@@ -43,7 +43,7 @@ def box_of(mask: NDArray[Any]) -> Box:
     return (spans[0][0], spans[1][0], spans[2][0]), (spans[0][1], spans[1][1], spans[2][1])
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True)
 def _linear(source, matrix, start, out):  # type: ignore[no-untyped-def]
     ni, nj, nk = source.shape
     for a in range(out.shape[0]):
@@ -67,7 +67,7 @@ def _linear(source, matrix, start, out):  # type: ignore[no-untyped-def]
                 out[a, b, c] = low * (1 - u) + high * u
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True)
 def _nearest(source, matrix, start, out):  # type: ignore[no-untyped-def]
     ni, nj, nk = source.shape
     for a in range(out.shape[0]):

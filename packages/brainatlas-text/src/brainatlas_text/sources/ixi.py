@@ -86,7 +86,7 @@ def _people(table: tabular.Table) -> dict[int, Person]:
 
 def _joined(number: int, rows: list[tabular.Row]) -> Person:
     ages = sorted({value for row in rows if (value := tabular.age(row.get("age"))) is not None})
-    sexes = sorted({value for row in rows if (value := _sex(row.get("sex"))) is not None})
+    sexes = sorted({sex for row in rows if (sex := _sex(row.get("sex"))) is not None})
     notes = []
     if len(ages) > 1:
         notes.append(f"the spreadsheet has several ages for IXI{number:03d} ({_listed(ages)}); age unknown")
