@@ -28,7 +28,7 @@ def test_overrides_reach_their_key():
         ("register.min_overlp=0.8", "unknown key register.min_overlp; did you mean register.min_overlap"),
         ("register.min_overlap=2.0", "register.min_overlap"),
         ("seed", "key=value"),
-        ("seed.x=1", "seed is a value"),
+        ("name.x=1", "name is a value"),
     ],
 )
 def test_mistakes_name_the_key(override, words):
