@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from brainldm.errors import CheckpointError, TrainingError
@@ -143,7 +143,8 @@ def load_snapshot(folder: Path) -> Snapshot | None:
     step = folder / latest.read_text().strip()
     try:
         state = json.loads((step / "state.json").read_text())
-        tensors = {path.stem: load_file(path) for path in sorted(step.glob("*.safetensors"))}
+        # by bytes: tensors that map a file would hold on to a snapshot that is about to be removed
+        tensors = {path.stem: load(path.read_bytes()) for path in sorted(step.glob("*.safetensors"))}
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(
             f"{step}: expected a whole snapshot, found {error}; remove it and run again"

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from pydantic import Field
 
-from brainldm.checkpoints import RunFolder, digest, trained_weights, write_aside
+from brainldm.checkpoints import RunFolder, digest, write_aside
 from brainldm.data import SampleSet
 from brainldm.latents import LatentScale, LatentStore, to_unit
 from brainldm.networks import Autoencoder, autocast
@@ -111,7 +111,11 @@ def _encode_block(
 
 def _source(samples: SampleSet, autoencoder: Autoencoder) -> dict[str, str | int]:
     keys = hashlib.sha256("\n".join(samples.keys(list(range(len(samples))))).encode()).hexdigest()[:16]
-    return {"autoencoder": digest(trained_weights(autoencoder)), "keys": keys, "samples": len(samples)}
+    return {
+        "autoencoder": digest(dict(autoencoder.named_parameters())),
+        "keys": keys,
+        "samples": len(samples),
+    }
 
 
 def _is_from(run: RunFolder, source: dict[str, str | int]) -> bool:
