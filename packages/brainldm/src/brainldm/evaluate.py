@@ -53,7 +53,8 @@ _NOTES = (
     "Training people: split train. Unseen people: splits validation and test. Slices are drawn evenly over "
     "sequences and planes, then over people.",
     "Intervals are 95 %, from leaving out one person at a time: they say how far the figure may move with "
-    "other people, not with another training run. Those of obeyed prompts are Wilson's, over images.",
+    "other people, not with another training run; [-] = too few people to say. Those of obeyed prompts are "
+    "Wilson's, over images.",
     "MS-SSIM: gaussian window 11, sigma 1.5, data range 255. Black background counts as equal; inside the "
     "brain's box it counts less.",
     "The Frechet distance falls as the images get more: compare only figures of equal counts and features. "

@@ -96,7 +96,10 @@ def train_judge(
 
 
 class _Network(nn.Module):
-    """The sequence is read off means and maxima over the picture (contrast), the plane off a 4 x 4 layout."""
+    """The sequence is read off means over the picture (contrast), the plane off a 4 x 4 layout.
+
+    No maxima: one bright lesion would turn a FLAIR into a T2.
+    """
 
     def __init__(self, num_sequences: int, num_planes: int) -> None:
         super().__init__()
@@ -106,13 +109,13 @@ class _Network(nn.Module):
             convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
             layers += [convolution, nn.BatchNorm2d(after), nn.SiLU()]
         self.trunk = nn.Sequential(*layers)
-        self.sequence = nn.Linear(2 * 64, num_sequences)
+        self.sequence = nn.Linear(64, num_sequences)
         self.plane = nn.Linear(16 * 64, num_planes)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """[N, 1, 48, 48] -> logits [N, sequences], [N, planes]."""
         x = self.trunk(x.contiguous(memory_format=torch.channels_last))
-        contrast = torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
+        contrast = x.mean((2, 3))
         layout = functional.adaptive_avg_pool2d(x, 4).flatten(1)
         return self.sequence(contrast), self.plane(layout)
 
@@ -139,9 +142,9 @@ def _vary(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     theta[:, :, 2] = draw(-0.15, 0.15, 2)
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
     x = functional.grid_sample(images, grid, align_corners=False)
-    x = torch.lerp(x, functional.avg_pool2d(x, 3, stride=1, padding=1), draw(0.0, 0.5, 1, 1, 1))
+    x = torch.lerp(x, functional.avg_pool2d(x, 3, stride=1, padding=1), draw(0.0, 0.4, 1, 1, 1))
     bias = functional.interpolate(
-        draw(0.7, 1.3, 1, 3, 3), size=(SIDE, SIDE), mode="bilinear", align_corners=True
+        draw(0.75, 1.25, 1, 3, 3), size=(SIDE, SIDE), mode="bilinear", align_corners=True
     )
     x = bias * x.clamp(min=1e-4) ** draw(0.8, 1.25, 1, 1, 1)
     noise = torch.randn(x.shape, generator=generator) * draw(0.0, 0.04, 1, 1, 1)

@@ -17,8 +17,8 @@ Topic = Literal["reconstruction", "generation", "obedience"]
 
 TITLES: dict[Topic, str] = {
     "reconstruction": "Table 1. Autoencoder: MS-SSIM of reconstructions (1 = equal)",
-    "generation": "Table 2. Generated slices: Frechet distance to real slices (0 = same distribution)",
-    "obedience": "Table 3. Prompts obeyed: share of slices a small classifier reads as asked for",
+    "generation": "Table 2. Generated slices: Frechet distance to real ones (0 = same distribution)",
+    "obedience": "Table 3. Prompts obeyed: share of slices that a small classifier reads as asked",
 }
 COLUMNS = ("figure", "people", "value [95 %]", "n", "what real images score")
 
@@ -86,15 +86,20 @@ def to_markdown(scores: Scores) -> str:
 
 def to_tables(scores: Scores) -> list[Table]:
     """One table a topic, for `rich.console.Console.print`."""
+    from rich import box
     from rich.table import Table
 
     tables = []
     for topic, title in TITLES.items():
-        rows = _rows(scores, topic)
-        if rows:
-            table = Table(*COLUMNS, title=title, title_justify="left")
-            for row in rows:
-                table.add_row(*row)
+        chosen = [score for score in scores.scores if score.topic == topic]
+        if chosen:
+            what = "; ".join(dict.fromkeys(score.real_is for score in chosen))
+            table = Table(title=title, caption=f"real: {what}", box=box.SIMPLE, title_justify="left")
+            for heading in ("", "people", "value [95 %]", "images (people)", "real"):
+                table.add_column(heading)
+            for score in chosen:
+                real = _show(score.real) if score.real else "-"
+                table.add_row(score.measure, score.people, _show(score.estimate), _brief_counts(score), real)
             tables.append(table)
     return tables
 
@@ -109,13 +114,18 @@ def _rows(scores: Scores, topic: Topic) -> list[tuple[str, ...]]:
 
 def _show(interval: Interval) -> str:
     if interval.low is None or interval.high is None:
-        return f"{interval.value:.3f} [too few people]"
+        return f"{interval.value:.3f} [-]"
     return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
 def _counts(score: Score) -> str:
     against = "" if score.num_reference is None else f" against {score.num_reference}"
     return f"{score.num_images}{against} images, {score.num_people} people"
+
+
+def _brief_counts(score: Score) -> str:
+    against = "" if score.num_reference is None else f":{score.num_reference}"
+    return f"{score.num_images}{against} ({score.num_people})"
 
 
 def _real(score: Score) -> str:

@@ -77,7 +77,7 @@ def score_sets(
         prompted = FeatureSet(samples=drawn[people][: len(images)], features=extractor(images))
         yield _score_distance(measure, people, prompted, real[people], num_real, seed)
     training = real["training"].first(len(generated["unseen"]))
-    measure += ", real slices of training people instead"
+    measure += ", real training people instead"
     yield _score_distance(measure, "unseen", training, real["unseen"], num_real, seed)
 
 
