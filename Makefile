@@ -53,7 +53,7 @@ demo: $(STAMP)  ## from scans on disk to slices from sentences, into demo/
 	brainatlas-text demo-sources $(DEMO)/sources
 	brainatlas-text build --sources ibsr oasis ixi kirby --root $(DEMO)/sources --out $(DEMO)/dataset --recipe demo \
 	  || [ $$? -eq 3 ]  # 3: done, some scans rejected; the demo has one of each kind that must be
-	python -c 'from datasets import load_dataset; print(load_dataset("$(DEMO)/dataset"))'
+	python -c 'from datasets import load_dataset; print(next(iter(load_dataset("$(DEMO)/dataset", split="train", streaming=True)))["txt"])'
 	accelerate launch brainldm train --recipe demo --data $(DEMO)/dataset --out $(DEMO)/run
 	brainldm sample $(DEMO)/run "A T2-weighted axial slice of the brain of a 35-year-old woman" --seed 7 --out $(DEMO)/t2-axial.png
 	brainldm sample $(DEMO)/run --grid --seed 7 --out $(DEMO)/grid.png
