@@ -192,13 +192,18 @@ def test_two_processes_are_two_and_go_on_as_one(
         "--threads",
         1,
     )
-    two = run_command(
-        accelerate, "launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", 0, "-m", "brainldm",
-        *arguments, "--max-images", 24, cwd=tmp_path,
-    )  # fmt: skip
-    assert "process 1 of 2" in two.stderr
-    finished = run_command(accelerate, "launch", "-m", "brainldm", *arguments, cwd=tmp_path)
-    assert "goes on at 24 images" in finished.stderr
+    pair = ("--multi_gpu", "--num_processes", 2, "--main_process_port", 0)
+    for stage in ("vae", "ldm"):
+        some = ("--stage", stage, "--max-images", 24)
+        two = run_command(accelerate, "launch", *pair, "-m", "brainldm", *arguments, *some, cwd=tmp_path)
+        assert "process 1 of 2" in two.stderr
+        rest = ("--stage", "vae") if stage == "vae" else ()
+        finished = run_command(accelerate, "launch", "-m", "brainldm", *arguments, *rest, cwd=tmp_path)
+        assert f"{stage}: goes on at 24 images" in finished.stderr
+        if stage == "vae":
+            run_command(
+                accelerate, "launch", "-m", "brainldm", *arguments, "--stage", "latents", cwd=tmp_path
+            )
     for stage in ("vae", "ldm"):  # the same gradients, summed in another order
         for name, tensor in weights(trained_run, stage).items():
             torch.testing.assert_close(weights(tmp_path / "run", stage)[name], tensor, atol=2e-3, rtol=0.1)
