@@ -155,8 +155,9 @@ def draw_grid(
     generator: Generator, seed: int, *, steps: int | None = None, guidance: float | None = None
 ) -> Image.Image:
     """Sequences x planes from the run's own prompts, all from one seed, with labels."""
-    sequences = [name for name in SEQUENCES if name in generator.recipe.data.sequences]
-    planes = [name for name in PLANES if name in generator.recipe.data.planes]
+    known = generator.prompts.keys()  # pairs of sequence and plane that the training set has
+    sequences = [name for name in SEQUENCES if any(pair.startswith(f"{name} ") for pair in known)]
+    planes = [plane for plane in PLANES if all(f"{name} {plane}" in known for name in sequences)]
     rows = []
     for sequence in sequences:
         prompts = [generator.prompts[f"{sequence} {plane}"] for plane in planes]

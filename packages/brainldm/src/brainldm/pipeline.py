@@ -81,13 +81,13 @@ def train(config: TrainConfig) -> list[StageResult]:
     return results
 
 
-def load(run: Path) -> Generator:
+def load(run: str | Path) -> Generator:
     """Opens a trained run folder.
 
     Raises:
         CheckpointError: the folder is no run, or its training has not come far enough.
     """
-    folder = RunFolder(run)
+    folder = RunFolder(Path(run))
     return Generator.open(folder, read_recipe(folder))
 
 
