@@ -47,7 +47,7 @@ check: $(STAMP)  ## format, lint, types, import layers
 	lint-imports --no-logo
 
 test: $(STAMP)  ## all tests, two at a time (TESTS=path or "-m unit" for some)
-	pytest -n 2 --dist loadgroup $(TESTS)
+	pytest -n 2 --dist loadfile $(TESTS)
 
 demo: $(STAMP)  ## from scans on disk to slices from sentences, into demo/
 	brainatlas-text demo-sources $(DEMO)/sources
