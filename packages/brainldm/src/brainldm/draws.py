@@ -55,11 +55,8 @@ def in_turn(queues: Sequence[Sequence[Sample]]) -> list[Sample]:
 
 
 def strata_of(samples: Sequence[Sample]) -> dict[str, str]:
-    """Each person's stratum: the source and the sequences they appear in."""
-    seen: dict[str, set[str]] = defaultdict(set)
-    for sample in samples:
-        seen[sample.facts["subject"]].add(f"{sample.facts['source']} {sample.facts['sequence']}")
-    return {subject: " + ".join(sorted(names)) for subject, names in sorted(seen.items())}
+    """Each person's stratum, the source: its people share scanners, sequences and age range."""
+    return dict(sorted((sample.facts["subject"], sample.facts["source"]) for sample in samples))
 
 
 def blocks_of(samples: Sequence[Sample], max_blocks: int) -> dict[str, tuple[str, str]]:

@@ -280,8 +280,8 @@ def _warnings(drawn: Mapping[People, Sequence[Sample]]) -> Iterator[str]:
         alone = sorted({name for name in strata if strata.count(name) == 1})
         if alone:
             yield (
-                f"Only one of the {people} people is there for {', '.join(alone)}: halves of these people "
-                "differ in kind, so their distance and the intervals are wider than they should be."
+                f"Only one of the {people} people is from {', '.join(alone)}: halves of them differ in "
+                "kind, so their distance and the intervals are wider than they should be."
             )
 
 
