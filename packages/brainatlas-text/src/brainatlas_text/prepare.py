@@ -54,7 +54,7 @@ class PrepareConfig(BaseModel):
     """Grids with voxels below this size along an axis are thinned by whole factors to about 0.9 mm."""
     min_coverage_mm: float = Field(60.0, ge=0.0)
     """Least extent of the grid and of the brain along each axis; thinner slabs are rejected."""
-    min_brain_ml: float = Field(500.0, ge=0.0)
+    min_brain_ml: float = Field(600.0, ge=0.0)
     """Smaller brains are rejected as implausible."""
     max_brain_ml: float = Field(2400.0, ge=0.0)
     """Larger ones as well: a skull or a neck must have come along."""

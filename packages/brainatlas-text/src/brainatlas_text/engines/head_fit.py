@@ -12,9 +12,10 @@ from itertools import product
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from brainatlas_text import spaces, volumes
-from brainatlas_text.engines import itk, masks, resample
+from brainatlas_text.engines import itk, masks
 from brainatlas_text.engines.head_template import CENTER_MM, LENGTH_MM, TOP_MM, WIDTH_MM, HeadTemplate
 from brainatlas_text.spaces import Affine
 from brainatlas_text.volumes import Volume
@@ -24,7 +25,6 @@ _SKIN_X_MM, _SKIN_Y_MM, _SKIN_Z_MM = 18.0, 26.0, 14.0
 _SHIFTS_Z_MM, _SHIFTS_Y_MM = (-12.0, 0.0, 12.0, 24.0), (-12.0, 0.0, 12.0)
 _PITCHES_DEG, _SCALES = (-20.0, -7.0, 7.0, 20.0), (0.92, 1.02)
 _NUM_STARTS = 4
-_REACHES_MM = (12.0, 8.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,41 +41,29 @@ def fit_head(head: Volume, template: HeadTemplate) -> Affine:
     foreground = masks.foreground(head)
     crown, scale = _crown_and_scale(head, foreground)
     target = itk.to_itk_image(template.head)
-    coarse = _level(head, _near_head(head, foreground, crown[2] - 150.0 * scale), 8.0)
+    coarse = _level(head, foreground, 8.0, crown[2] - 150.0 * scale)
     starts = sorted(_starts(coarse, target, crown, scale), key=lambda start: start[0])[:_NUM_STARTS]
     fits = [_fit_similarity(coarse, target, guess) for _, guess in starts]
     _, best = min(fits, key=lambda fit: fit[0])
-    fine = _level(head, _near_head(head, foreground, crown[2] - 165.0 * scale), 4.0)
-    return _run_affine(_method(fine), fine.image, target, best)
+    fine = _level(head, foreground, 4.0, crown[2] - 165.0 * scale)
+    method = _method(fine)
+    return _run_affine(method, fine.image, target, best)
 
 
-def refine_on_brain(head: Volume, template: HeadTemplate, guess: Affine) -> Affine:
-    """Improve `scan_from_template` by the brain and its close surroundings alone, twice, ever closer.
-
-    `head` should be even in intensity; a dark crown would pull the template off it.
-    """
-    target = itk.to_itk_image(template.brain)
-    for reach_mm in _REACHES_MM:
-        near = masks.dilate(template_brain(head, template, guess), reach_mm, head.zooms_mm)
-        level = _level(head, near, 4.0)
-        guess = _run_affine(_method(level), level.image, target, guess)
-    return guess
-
-
-def template_brain(grid: Volume, template: HeadTemplate, scan_from_template: Affine) -> NDArray[np.bool_]:
-    """The template's brain on the grid of a scan."""
-    return np.asarray(moved_tissues(grid, template, scan_from_template).sum(axis=0) > 0.5)
-
-
-def moved_tissues(grid: Volume, template: HeadTemplate, scan_from_template: Affine) -> NDArray[np.float32]:
-    """Shares of white matter, grey matter and fluid on the grid of a scan, shape (3, i, j, k)."""
-    template_from_grid_vox = spaces.invert(scan_from_template) @ grid.affine
-    return np.stack([
-        resample.linear(
-            tissue.array, spaces.invert(tissue.affine) @ template_from_grid_vox, ((0, 0, 0), grid.shape)
-        )
-        for tissue in template.tissues
-    ])  # fmt: skip
+def refit_tissue(
+    tissue_values: Volume, region: NDArray[np.bool_], template: HeadTemplate, guess: Affine
+) -> Affine:
+    """Improve `scan_from_template` on a map of tissue values (as `template.brain`), by mean squares."""
+    values = volumes.thin_to(tissue_values, 4.0)
+    smooth = ndimage.gaussian_filter(values.array, 2.0 / values.zooms_mm)
+    inside = volumes.thin_to(Volume(region.astype(np.float32), tissue_values.affine), 4.0)
+    level = _Level(
+        image=itk.to_itk_image(Volume(smooth, values.affine)),
+        region=itk.to_itk_image(Volume((inside.array > 0.5).astype(np.uint8), inside.affine)),
+    )
+    method = _method(level)
+    method.SetMetricAsMeanSquares()
+    return _run_affine(method, level.image, itk.to_itk_image(template.brain), guess)
 
 
 def _crown_and_scale(head: Volume, foreground: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
@@ -89,21 +77,18 @@ def _crown_and_scale(head: Volume, foreground: NDArray[np.bool_]) -> tuple[NDArr
     return np.array([middle[0], middle[1], top]), float(np.clip(scale, 0.75, 1.15))
 
 
-def _near_head(head: Volume, foreground: NDArray[np.bool_], bottom_mm: float) -> NDArray[np.bool_]:
-    """The head with a rim of air, down to a height."""
-    near = masks.dilate(foreground, 12.0, head.zooms_mm)
-    index = np.stack(np.meshgrid(*[np.arange(n) for n in head.shape], indexing="ij"), axis=-1)
-    return near & (spaces.apply(head.affine, index)[..., 2] > bottom_mm)
-
-
-def _level(head: Volume, region: NDArray[np.bool_], grid_mm: float) -> _Level:
-    """Thin the scan and the region in which it is compared; very bright voxels are clipped."""
+def _level(head: Volume, foreground: NDArray[np.bool_], grid_mm: float, bottom_mm: float) -> _Level:
+    """Thin the scan; compare where the head is, with a rim of air, down to a height."""
     image = volumes.thin_to(head, grid_mm)
-    inside = volumes.thin_to(Volume(region.astype(np.float32), head.affine), grid_mm).array > 0.5
-    clipped = np.minimum(image.array, np.percentile(image.array[inside], 99.5)).astype(np.float32)
+    share = volumes.thin_to(Volume(foreground.astype(np.float32), head.affine), grid_mm)
+    near = masks.dilate(share.array > 0.3, 12.0, share.zooms_mm)
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in image.shape], indexing="ij"), axis=-1)
+    region = near & (spaces.apply(image.affine, index)[..., 2] > bottom_mm)
+    bright = np.percentile(image.array[image.array > 0], 99.0)
+    clipped = np.minimum(image.array, bright).astype(np.float32)
     return _Level(
         image=itk.to_itk_image(Volume(clipped, image.affine)),
-        region=itk.to_itk_image(Volume(inside.astype(np.uint8), image.affine)),
+        region=itk.to_itk_image(Volume(region.astype(np.uint8), image.affine)),
     )
 
 
