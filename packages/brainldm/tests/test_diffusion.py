@@ -36,6 +36,16 @@ def test_the_target_gives_back_latents_and_noise(config: DiffusionConfig, seed: 
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.objective}-{config.schedule}")
+def test_clean_latents_from_the_network_stand_for_the_target(config: DiffusionConfig):
+    config = config.model_copy(update={"network": "clean"})
+    clean, noise = torch.randn(2, 4, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    times = torch.tensor([0.1, 0.4, 0.7, 1.0])
+    noisy = diffusion.add_noise(clean, noise, times, config)
+    target = diffusion.target(clean, noise, times, config)
+    torch.testing.assert_close(diffusion.to_target(clean, noisy, times, config), target, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.objective}-{config.schedule}")
 def test_time_runs_from_clean_to_noise(config: DiffusionConfig):
     alpha, sigma = diffusion.alpha_sigma(torch.linspace(0, 1, 101), config)
     assert alpha[0] == 1 and sigma[0] == 0
@@ -65,10 +75,25 @@ def test_training_times_lie_between_clean_and_noise(times):
     np.testing.assert_allclose(np.quantile(drawn, [0.25, 0.75]), spread, atol=1e-3)
 
 
-def test_the_loss_is_a_mean_square_for_each_image():
-    predicted = torch.zeros(2, 1, 2, 2)
-    target = torch.stack([torch.ones(1, 2, 2), 3 * torch.ones(1, 2, 2)])
-    assert diffusion.loss_per_image(predicted, target).tolist() == [1.0, 9.0]
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.objective}-{config.schedule}")
+def test_the_loss_is_the_targets_whatever_the_network_puts_out(config: DiffusionConfig):
+    clean, noise, error = torch.randn(3, 2, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    times = torch.tensor([0.5, 0.9])
+    target = diffusion.target(clean, noise, times, config)
+    plain = diffusion.loss_per_image(target + error, clean, noise, times, config)
+    torch.testing.assert_close(plain, error.square().mean((1, 2, 3)))
+    by_clean = config.model_copy(update={"network": "clean"})
+    noisy = diffusion.add_noise(clean, noise, times, config)
+    found = diffusion.to_target(clean + error, noisy, times, by_clean)
+    expected = diffusion.loss_per_image(found, clean, noise, times, config)
+    loss = diffusion.loss_per_image(clean + error, clean, noise, times, by_clean)
+    torch.testing.assert_close(loss, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_errors_of_nearly_clean_latents_are_not_magnified_without_end():
+    config = DiffusionConfig(objective="flow", schedule="straight", network="clean")
+    zeros, ones = torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2)
+    assert diffusion.loss_per_image(ones, zeros, zeros, torch.tensor([0.5, 1e-6]), config).tolist() == [4, 16]
 
 
 def test_a_schedule_that_loses_the_image_is_refused_for_epsilon():

@@ -8,6 +8,7 @@ With latent x, noise e and time t in [0, 1], 0 = clean:
 Both are linear, so a prediction of y gives back x and e by one 2 x 2 solution (`split`), and training
 and sampling know nothing else of the objective. Sources: Ho 2020 (epsilon), Salimans & Ho 2022 (v),
 Liu 2022 and Lipman 2022 (rectified flow), Esser 2024 (logit-normal times).
+Whatever the objective, the network itself may put out clean latents instead (`to_target`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _SCHEDULES_OF: dict[Objective, tuple[Schedule, ...]] = {
     "flow": ("straight",),
 }
 _NUM_BETAS = 1000
+_MAX_WEIGHT = 16.0
+"""Of an error of clean latents; on the straight path it is reached at t = 0.25."""
 _LOGIT_LIMIT = 1e-4
 """Logit-normal times keep this distance from 0 and 1."""
 
@@ -44,6 +47,9 @@ class DiffusionConfig(Config):
     beta_end: float = 0.0195
     times: Literal["uniform", "logit_normal"] = "uniform"
     """Distribution of training times; `logit_normal` dwells in the middle."""
+    network: Literal["target", "clean"] = "target"
+    """What the network puts out. `clean` latents are turned into the target: a network that is small for
+    its latents then blurs what it cannot hold, where it would leave noise (Li & He 2025)."""
     caption_dropout: float = 0.1
     """Share of training captions replaced by the empty one, which guidance needs."""
 
@@ -87,6 +93,16 @@ def target(latents_BChw: Tensor, noise_BChw: Tensor, times_B: Tensor, config: Di
     return p * latents_BChw + q * noise_BChw
 
 
+def to_target(output_BChw: Tensor, noisy_BChw: Tensor, times_B: Tensor, config: DiffusionConfig) -> Tensor:
+    """The network's output as a prediction of the target."""
+    if config.network == "target":
+        return output_BChw
+    alpha, sigma = (_to_image(level) for level in alpha_sigma(times_B, config))
+    noise = (noisy_BChw - alpha * output_BChw) / sigma
+    p, q = (_to_image(weight) for weight in _target_weights(times_B, config))
+    return p * output_BChw + q * noise
+
+
 def split(
     noisy_BChw: Tensor, predicted_BChw: Tensor, times_B: Tensor, config: DiffusionConfig
 ) -> tuple[Tensor, Tensor]:
@@ -99,9 +115,21 @@ def split(
     return latents, noise
 
 
-def loss_per_image(predicted_BChw: Tensor, target_BChw: Tensor) -> Tensor:
-    """Mean squared error [B], Eq. 2 of the paper, in float32."""
-    return (predicted_BChw.float() - target_BChw.float()).square().flatten(1).mean(1)
+def loss_per_image(
+    output_BChw: Tensor, clean_BChw: Tensor, noise_BChw: Tensor, times_B: Tensor, config: DiffusionConfig
+) -> Tensor:
+    """Mean squared error of the target [B], Eq. 2 of the paper, in float32.
+
+    An error e of clean latents is one of e (alpha q - sigma p) / sigma in the target; that factor is
+    capped, since at the lowest noise it would leave no weight to anything else.
+    """
+    if config.network == "target":
+        wanted = target(clean_BChw, noise_BChw, times_B, config)
+        return (output_BChw.float() - wanted.float()).square().flatten(1).mean(1)
+    alpha, sigma = alpha_sigma(times_B, config)
+    p, q = _target_weights(times_B, config)
+    weight = ((alpha * q - sigma * p) / sigma).square().clamp(max=_MAX_WEIGHT)
+    return weight * (output_BChw.float() - clean_BChw.float()).square().flatten(1).mean(1)
 
 
 def training_times(uniform_B: Tensor, config: DiffusionConfig) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from brainldm import diffusion
 from brainldm.diffusion import DiffusionConfig
-from brainldm.networks import Denoiser, Words
+from brainldm.networks import Context, Denoiser, Words
 from brainldm.records import Config
 
 Predict = Callable[[Tensor, Tensor], Tensor]
@@ -70,10 +70,14 @@ def sample_from_words(
     config: DiffusionConfig,
 ) -> Tensor:
     """Latents [B, C, h, w] of captions; `null_words` are the empty caption, once for each image."""
-    context, null_context = denoiser.embed(words), denoiser.embed(null_words)
+
+    def predict_for(context: Context) -> Predict:
+        def predict(latents: Tensor, times: Tensor) -> Tensor:
+            return diffusion.to_target(denoiser.unet(latents, times, context), latents, times, config)
+
+        return predict
+
     predict = guided(
-        lambda latents, times: denoiser.unet(latents, times, context),
-        lambda latents, times: denoiser.unet(latents, times, null_context),
-        sampling.guidance,
+        predict_for(denoiser.embed(words)), predict_for(denoiser.embed(null_words)), sampling.guidance
     )
     return sample_latents(predict, noise_BChw, sampling.steps, config)

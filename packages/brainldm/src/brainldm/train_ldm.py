@@ -223,8 +223,8 @@ class _Trainer:
         )
         noisy = diffusion.add_noise(clean, noise, times, self._path)
         with self._autocast:
-            predicted = self.model(noisy, times, batch.words.to(device))
-        loss = diffusion.loss_per_image(predicted, diffusion.target(clean, noise, times, self._path)).mean()
+            output = self.model(noisy, times, batch.words.to(device))
+        loss = diffusion.loss_per_image(output, clean, noise, times, self._path).mean()
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(self.model.parameters(), config.optimizer.max_gradient_norm)
         if not torch.isfinite(norm):
