@@ -20,7 +20,7 @@ from brainatlas_text.sources.discovery import Discovery, Form, choose, list_file
 SCANNERS = {"HH": "Philips 3 T", "GUYS": "Philips 1.5 T", "IOP": "GE 1.5 T"}
 """By the site in the file name: Hammersmith, Guy's, Institute of Psychiatry."""
 _SEQUENCES: dict[str, MriSequence] = {"T1": "T1w", "T2": "T2w"}
-_SEXES: dict[str, Sex] = {"1": "M", "1.0": "M", "2": "F", "2.0": "F"}
+_SEXES: dict[float, Sex] = {1.0: "M", 2.0: "F"}
 _COLUMNS = {"id": "(IXI_)?ID", "sex": r"SEX.*|GENDER", "age": "AGE"}
 _FILE = re.compile(
     r"IXI(?P<id>\d{3})-(?P<site>Guys|HH|IOP)-(?P<session>\d{4})-(?P<sequence>[A-Z0-9]+)(-\d+)?\.nii(?P<gz>\.gz)?",
@@ -97,7 +97,8 @@ def _joined(number: int, rows: list[tabular.Row]) -> Person:
 
 
 def _sex(text: str | None) -> Sex | None:
-    return _SEXES.get((text or "").strip(), tabular.sex(text))
+    code = tabular.number(text)
+    return _SEXES.get(code) if code is not None else tabular.sex(text)
 
 
 def _listed(values: Iterable[float | str]) -> str:
