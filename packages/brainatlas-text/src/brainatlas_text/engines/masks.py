@@ -11,7 +11,7 @@ from brainatlas_text.volumes import Volume
 
 CLOSE_MM = 3.0
 """Radius of the closing that bridges sulci and dropped voxels of a stripped image."""
-_MIN_BACKGROUND, _MAX_STRIPPED_ML = 0.45, 2200.0
+_MIN_BACKGROUND, _MAX_STRIPPED_ML = 0.45, 2400.0
 BoolArray = NDArray[np.bool_]
 
 
