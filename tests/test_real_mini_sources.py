@@ -35,9 +35,9 @@ def centers(dseg):
 
 def test_forms_of_one_scan_are_one_scan(scans):
     assert len(scans) == 15
-    assert [path.name for path in scans["ibsr-01-t1w"].superseded] == ["IBSR_01_ana.img"]
+    assert [form.image.name for form in scans["ibsr-01-t1w"].superseded] == ["IBSR_01_ana.img"]
     superseded = scans["oasis-9003-1-t1w"].superseded
-    assert [path.name for path in superseded] == ["OAS1_9003_MR1_mpr_n4_anon_111_t88_masked_gfc.img"]
+    assert [form.image.name for form in superseded] == ["OAS1_9003_MR1_mpr_n4_anon_111_t88_masked_gfc.img"]
 
 
 def test_both_releases_of_a_labeled_person_agree_on_every_side(real, scans):
@@ -99,14 +99,14 @@ def test_a_mask_of_another_position_is_not_believed(scans, tmp_path):
     scan = scans["kirby-113-2-t1w"]
     assert scan.mask is not None
     out = prepare(scan, Workspace(tmp_path), QUICK)
-    assert out.mask_method == "stripped"
+    assert out.preparation.mask_method == "stripped"
 
 
 @pytest.mark.parametrize("key", ["ixi-012-t1w", "ixi-015-t1w", "ixi-476-t2w"])
 def test_heads_are_stripped_to_a_brain(scans, tmp_path, key):
     out = prepare(scans[key], Workspace(tmp_path), QUICK)
     assert isinstance(out, PreparedScan), out
-    assert out.mask_method == "embedded"
+    assert out.preparation.mask_method == "embedded"
     mask = volumes.load_prepared(tmp_path / out.mask)
     extent_mm = np.ptp(spaces.apply(mask.affine, np.argwhere(mask.array)), axis=0)
     assert 500 < (mask.array > 0).sum() * mask.voxel_ml < 1700

@@ -7,9 +7,16 @@ from hypothesis import strategies as st
 
 from brainatlas_text import plan
 from brainatlas_text.plan import PlanConfig
-from brainatlas_text.records import Facts, PreparedScan
+from brainatlas_text.records import Facts, Preparation, PreparedScan
 
 pytestmark = pytest.mark.unit
+
+
+PREPARATION = Preparation(
+    stored_codes="RAS", stored_shape=(1, 1, 1), stored_zooms_mm=(1, 1, 1), oblique_deg=0.0,
+    mask_method="stripped", mask_detail="", brain_ml=1000.0, bias_correction=None, intensity_range=(0, 1),
+    histogram_before=(), histogram_after=(),
+)  # fmt: skip
 
 
 def scan(source, person, number=1):
@@ -27,7 +34,7 @@ def scan(source, person, number=1):
         terms=source,
         source_zooms_mm=(1, 1, 1),
         orientation_source="header",
-        mask_method="x",
+        preparation=PREPARATION,
         digest="0",
     )
 

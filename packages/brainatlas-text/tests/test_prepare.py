@@ -5,6 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 from scipy import ndimage
 
 from brainatlas_text import spaces, volumes
@@ -15,8 +16,6 @@ from brainatlas_text.prepare import (
     PrepareConfig,
     inputs_digest,
     prepare,
-    prepared_from_json,
-    prepared_to_json,
 )
 from brainatlas_text.records import Facts, PreparedScan, Rejection, SourceScan
 from brainatlas_text.volumes import Volume
@@ -84,7 +83,7 @@ def test_a_prepared_scan_is_brain_alone_on_its_own_grid(tmp_path, brain):
     assert not done.array[mask.array == 0].any() and (done.array[mask.array > 0] > 0).all()
     assert (done.array.min(), done.array.max()) == (0, MAX_INTENSITY)
     np.testing.assert_array_equal(dseg.array, labels.array)
-    assert (out.mask_method, out.orientation_source) == ("stripped", "header")
+    assert (out.preparation.mask_method, out.orientation_source) == ("stripped", "header")
     assert out.facts == scan.facts and out.source_zooms_mm == pytest.approx((3.0, 3.0, 3.0))
 
 
@@ -120,7 +119,7 @@ def test_the_outline_of_the_data_goes_before_a_mask_that_lies(tmp_path, brain):
     image, _ = brain
     elsewhere = Volume(np.roll(image.array > 0, 8, axis=2).astype(np.uint8), image.affine)
     scan = scan_of(write(tmp_path / "a.nii.gz", image), mask=write(tmp_path / "m.nii.gz", elsewhere))
-    assert prepared(scan, tmp_path / "out").mask_method == "stripped"
+    assert prepared(scan, tmp_path / "out").preparation.mask_method == "stripped"
 
 
 def with_air(image):
@@ -137,7 +136,7 @@ def test_a_provided_mask_is_used_also_on_another_grid_of_the_same_box(tmp_path, 
     mask = write(tmp_path / "m.nii.gz", Volume(fine, image.affine @ half), "LIP")
     scan = scan_of(write(tmp_path / "a.nii.gz", with_air(image)), mask=mask, stripped=False)
     out = prepared(scan, tmp_path / "out")
-    assert out.mask_method == "provided"
+    assert out.preparation.mask_method == "provided"
     mask_volume = volumes.load_prepared(tmp_path / "out" / out.mask)
     assert ((mask_volume.array > 0) ^ (image.array > 0)).mean() < 0.01
 
@@ -253,7 +252,8 @@ def test_the_header_of_a_pair_counts_as_well(tmp_path, brain):
 
 def test_a_prepared_scan_survives_its_record(tmp_path, brain):
     out = prepared(scan_of(write(tmp_path / "a.nii.gz", brain[0])), tmp_path / "out")
-    assert prepared_from_json(prepared_to_json(out)) == out
+    record = TypeAdapter(PreparedScan).dump_python(out, mode="json")
+    assert TypeAdapter(PreparedScan).validate_python(record) == out
     assert not out.image.is_absolute()
 
 

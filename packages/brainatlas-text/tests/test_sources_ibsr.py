@@ -40,7 +40,7 @@ def test_the_nifti_release_comes_first_and_the_others_are_superseded(tmp_path):
     assert scan.dseg.name == "IBSR_01_seg_ana.nii.gz" and scan.label_scheme == "ibsr-cma"
     assert scan.mask.name == "IBSR_01_ana_brainmask.nii.gz"
     assert (scan.array_order, scan.orientation_source) == (None, "header")
-    assert [path.name for path in scan.superseded] == ["IBSR_01_ana.nii.gz", "IBSR_01_ana.img"]
+    assert [form.image.name for form in scan.superseded] == ["IBSR_01_ana.nii.gz", "IBSR_01_ana.img"]
 
 
 def test_analyze_is_read_by_convention_with_its_own_labels(tmp_path):

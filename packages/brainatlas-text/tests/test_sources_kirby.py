@@ -56,7 +56,7 @@ def test_both_layouts_of_one_scan_are_one_scan(tmp_path):
     found = make(tmp_path, "KKI2009-33-FLAIR.nii.gz", "kirby21.flair/visit_2/113/113-02-FLAIR.nii.gz")
     (scan,) = found.scans
     assert scan.image.name == "KKI2009-33-FLAIR.nii.gz"
-    assert [path.name for path in scan.superseded] == ["113-02-FLAIR.nii.gz"]
+    assert [form.image.name for form in scan.superseded] == ["113-02-FLAIR.nii.gz"]
 
 
 def test_the_brain_mask_belongs_to_the_t1_of_its_visit(tmp_path):

@@ -47,7 +47,9 @@ def test_one_session_is_one_scan_in_the_stated_order(tmp_path, first):
     assert scan.image == tmp_path / names[chosen]
     assert (scan.array_order, scan.orientation_source) == (codes, "convention")
     assert scan.stripped == (chosen == "masked")
-    assert list(scan.superseded) == [tmp_path / names[name] for name, _ in ORDER[first + 1 :]]
+    assert [form.image for form in scan.superseded] == [
+        tmp_path / names[name] for name, _ in ORDER[first + 1 :]
+    ]
 
 
 def test_two_sessions_are_two_scans_of_one_person(tmp_path):

@@ -113,7 +113,7 @@ def _scan_row(scan: ReadyScan, splits: Mapping[str, str | None]) -> dict[str, ob
         "scanner": prepared.facts.scanner,
         "source_zooms_mm": list(prepared.source_zooms_mm),
         "orientation_source": prepared.orientation_source,
-        "mask_method": prepared.mask_method,
+        "mask_method": prepared.preparation.mask_method,
         "label_method": labeled.label_method,
         "label_voters": list(labeled.voters),
         "terms": labeled.terms,

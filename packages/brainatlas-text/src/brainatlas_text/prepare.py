@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from brainatlas_text import labels, spaces, volumes
 from brainatlas_text.engines import extraction, masks, resample
-from brainatlas_text.engines.bias import correct_bias
+from brainatlas_text.engines.bias import FINE, correct_bias
 from brainatlas_text.engines.masks import BoolArray
 from brainatlas_text.errors import GeometryError, InputError, LabelError, SourceError
-from brainatlas_text.records import Facts, PreparedScan, Rejection, SourceScan
+from brainatlas_text.records import Preparation, PreparedScan, Rejection, SourceScan
 from brainatlas_text.volumes import Volume
 from brainatlas_text.workspace import Workspace, digest, file_digest, write_volume
 
@@ -32,6 +32,8 @@ METHODS = (
     "scaled between the 0.5th and 99.5th percentile of the brain."
 )
 MAX_INTENSITY = 4095
+NUM_BINS = 64
+"""Of the histograms in the record."""
 _REASONS: Mapping[type[InputError], str] = {
     SourceError: "unreadable",
     GeometryError: "bad_geometry",
@@ -90,38 +92,34 @@ def prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> Pr
     return Rejection(stage="prepare", key=scan.key, reason=reason, detail=detail)
 
 
-def prepared_to_json(scan: PreparedScan) -> dict[str, Any]:
-    """The payload of a done-record; paths relative to the workspace, with forward slashes."""
-    row = asdict(scan)
-    for name in ("image", "mask", "dseg"):
-        row[name] = row[name].as_posix() if row[name] else None
-    return row
-
-
-def prepared_from_json(row: Mapping[str, Any]) -> PreparedScan:
-    """Undo `prepared_to_json`."""
-    changed = {
-        "image": Path(row["image"]),
-        "mask": Path(row["mask"]),
-        "dseg": Path(row["dseg"]) if row["dseg"] else None,
-        "facts": Facts(**row["facts"]),
-        "source_zooms_mm": tuple(row["source_zooms_mm"]),
-        "notes": tuple(row["notes"]),
-    }
-    return PreparedScan(**(dict(row) | changed))
-
-
 def _prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> PreparedScan:
-    original = volumes.load(scan.image, scan.array_order)
+    opened = volumes.open_scan(scan.image, scan.array_order)
+    original = volumes.read(opened)
     _check_image(original, scan, config)
-    image = _thin(original, config.finest_mm)
-    mask, method, notes = _brain(image, scan)
+    factors = _thinning(original, config.finest_mm)
+    image = volumes.thin(original, factors)
+    mask, method, detail, notes = _brain(image, scan)
     _check_brain(mask, image, scan, config)
     dseg = _canonical_labels(scan, original, image) if scan.dseg else None
     even = correct_bias(image, mask) if config.bias_correction else image.array
-    scaled = _scale(even, mask, config)
+    low, high = _range(even, mask, config)
+    scaled = _scale(even, mask, low, high)
     written = _write(scan.key, workspace, Volume(scaled, image.affine), mask, dseg)
-    zooms = original.zooms_mm
+    zooms, stored = original.zooms_mm, spaces.zooms_of(opened.affine)
+    preparation = Preparation(
+        stored_codes=spaces.axis_codes(opened.affine),
+        stored_shape=opened.shape,
+        stored_zooms_mm=(float(stored[0]), float(stored[1]), float(stored[2])),
+        oblique_deg=spaces.obliquity_deg(opened.affine),
+        thinned_by=factors,
+        mask_method=method,
+        mask_detail=detail,
+        brain_ml=float(mask.sum()) * image.voxel_ml,
+        bias_correction=f"N4, SimpleITK, {FINE}" if config.bias_correction else None,
+        intensity_range=(low, high),
+        histogram_before=_histogram(image.array[mask], None),
+        histogram_after=_histogram(scaled[mask], (1, MAX_INTENSITY)),
+    )
     return PreparedScan(
         key=scan.key,
         subject=scan.subject,
@@ -134,7 +132,7 @@ def _prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> P
         terms=scan.terms,
         source_zooms_mm=(float(zooms[0]), float(zooms[1]), float(zooms[2])),
         orientation_source=scan.orientation_source,
-        mask_method=method,
+        preparation=preparation,
         digest=file_digest(*written.values()),
         notes=(*scan.notes, *notes),
     )
@@ -173,26 +171,26 @@ def _check_brain(mask: BoolArray, image: Volume, scan: SourceScan, config: Prepa
         )
 
 
-def _thin(image: Volume, finest_mm: float) -> Volume:
-    """Average whole blocks of voxels to about 0.9 mm along axes that are finer than needed."""
+def _thinning(image: Volume, finest_mm: float) -> tuple[int, int, int]:
+    """Voxels to average to about 0.9 mm along axes that are finer than needed."""
     i, j, k = (max(round(0.9 / zoom), 1) if zoom < finest_mm else 1 for zoom in image.zooms_mm)
-    return volumes.thin(image, (i, j, k))
+    return i, j, k
 
 
-def _brain(image: Volume, scan: SourceScan) -> tuple[BoolArray, str, tuple[str, ...]]:
-    """Brain mask, the method it came by, and notes. What the image itself shows goes first."""
+def _brain(image: Volume, scan: SourceScan) -> tuple[BoolArray, str, str, tuple[str, ...]]:
+    """Brain mask, the method it came by, its detail, and notes. What the image itself shows goes first."""
     outline = masks.outline_of_stripped(image)
     if outline is not None:
         notes = (
             () if scan.stripped else ("the image came without skull although its name says nothing of it",)
         )
-        return outline, "stripped", notes
+        return outline, "stripped", "outline of the image, which shows the brain alone", notes
     if scan.mask is not None:
         provided, problem = _provided_mask(scan.mask, scan.array_order, image)
         if provided is not None:
-            return provided, "provided", ()
-        return extraction.extract_brain(image), "embedded", (problem,)
-    return extraction.extract_brain(image), "embedded", ()
+            return provided, "provided", scan.mask.name, ()
+        return extraction.extract_brain(image), "embedded", f"version {extraction.VERSION}", (problem,)
+    return extraction.extract_brain(image), "embedded", f"version {extraction.VERSION}", ()
 
 
 def _provided_mask(path: Path, array_order: str | None, image: Volume) -> tuple[BoolArray | None, str]:
@@ -246,10 +244,19 @@ def _onto(mask: Volume, image: Volume) -> NDArray[np.uint8]:
     )
 
 
-def _scale(array: NDArray[np.float32], mask: BoolArray, config: PrepareConfig) -> NDArray[np.uint16]:
-    """Intensities between two percentiles of the brain to 1..4095, the rest clipped; 0 outside the brain."""
+def _range(array: NDArray[np.float32], mask: BoolArray, config: PrepareConfig) -> tuple[float, float]:
+    """Two percentiles of the brain's intensities."""
     low, high = np.percentile(array[mask], (config.low_percentile, config.high_percentile))
-    unit = np.clip((array - low) / max(float(high - low), 1e-6), 0.0, 1.0)
+    return float(low), float(high)
+
+
+def _histogram(values: NDArray[Any], span: tuple[int, int] | None) -> tuple[int, ...]:
+    return tuple(np.histogram(values, NUM_BINS, span)[0].tolist())
+
+
+def _scale(array: NDArray[np.float32], mask: BoolArray, low: float, high: float) -> NDArray[np.uint16]:
+    """Intensities between `low` and `high` to 1..4095, the rest clipped; 0 outside the brain."""
+    unit = np.clip((array - low) / max(high - low, 1e-6), 0.0, 1.0)
     return np.where(mask, np.rint(1 + unit * (MAX_INTENSITY - 1)), 0).astype(np.uint16)
 
 

@@ -20,6 +20,7 @@ Sequence = Literal["T1w", "T2w", "FLAIR"]
 Plane = Literal["axial", "coronal", "sagittal"]
 Sex = Literal["F", "M"]
 OrientationSource = Literal["header", "convention", "checked"]
+Verdict = Literal["agrees", "contradicts", "undecided"]
 SEQUENCES: tuple[Sequence, ...] = ("T1w", "T2w", "FLAIR")
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 
@@ -35,6 +36,16 @@ class Facts:
     healthy: bool | None = None
     """Whether the source's own criterion is met; None where it says nothing."""
     scanner: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherForm:
+    """A form in which a scan was found as well, such as OASIS's T88_111 beside SUBJ_111."""
+
+    image: Path
+    array_order: str | None = None
+    """As of SourceScan."""
+    orientation_source: OrientationSource = "header"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +72,10 @@ class SourceScan:
     facts: Facts = Facts()
     terms: str
     """Terms under which the source passes its images on; a key of `tables/terms.toml`."""
-    superseded: tuple[Path, ...] = ()
-    """Other forms of the same scan, which are not used."""
+    repeats: tuple[Path, ...] = ()
+    """Further repeats of `image` in the same session and form; averaged with it after rigid alignment."""
+    superseded: tuple[OtherForm, ...] = ()
+    """Other forms of the same scan, by preference: not used, but they may contradict its sides."""
     notes: tuple[str, ...] = ()
     """What a reader of the build report should know, such as contradicting spreadsheet rows."""
 
@@ -77,6 +90,48 @@ class Rejection:
     """One word to count by, such as `unreadable` or `low_overlap`."""
     detail: str
     """One sentence with file, expectation and finding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandednessCheck:
+    """One piece of evidence on which side of a scan is the left."""
+
+    method: Literal["capsule", "two forms"]
+    verdict: Verdict
+    detail: str
+    """One sentence: what was looked at and what was found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """How a scan became a PreparedScan: the path it took and with which settings."""
+
+    stored_codes: str
+    """Axis codes of the stored array, such as `PSR`."""
+    stored_shape: tuple[int, int, int]
+    """Voxels along the stored axes."""
+    stored_zooms_mm: tuple[float, float, float]
+    """Voxel size along the stored axes."""
+    oblique_deg: float
+    """Largest angle between a stored axis and the RAS axis nearest to it."""
+    num_averaged: int = 1
+    """Repeats that were averaged."""
+    thinned_by: tuple[int, int, int] = (1, 1, 1)
+    """Voxels averaged into one, along the RAS axes."""
+    mask_method: str
+    """`stripped`, `provided`, `embedded`, `deepbet` or `command`."""
+    mask_detail: str
+    """What the mask came from: a file, a version, a command."""
+    brain_ml: float
+    bias_correction: str | None
+    """Method and settings; None where it was left out."""
+    intensity_range: tuple[float, float]
+    """Source intensities (after bias correction) that became 1 and 4095."""
+    histogram_before: tuple[int, ...]
+    """Counts of the source's intensities in the brain, 64 equal bins from their least to their greatest."""
+    histogram_after: tuple[int, ...]
+    """Counts of the prepared intensities in the brain, 64 equal bins from 1 to 4095."""
+    handedness: tuple[HandednessCheck, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +151,7 @@ class PreparedScan:
     source_zooms_mm: tuple[float, float, float]
     """Voxel size of the source's grid, in the order of the RAS axes."""
     orientation_source: OrientationSource
-    mask_method: str
+    preparation: Preparation
     digest: str
     """sha256 over the bytes of image, mask and dseg: what later stages depend on."""
     notes: tuple[str, ...] = ()

@@ -61,6 +61,12 @@ def axis_codes(affine: Affine) -> str:
     return "".join(codes)
 
 
+def obliquity_deg(affine: Affine) -> float:
+    """Largest angle between a voxel axis and the world axis nearest to it, in degrees."""
+    cosines = np.abs(affine[:3, :3] / zooms_of(affine)).max(axis=0)
+    return float(np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0))).max())
+
+
 def from_axis_codes(codes: str, shape: Sequence[int], zooms_mm: ArrayLike) -> Affine:
     """Affine of an array whose axes run along the given directions, grid center at (0, 0, 0).
 

@@ -51,6 +51,7 @@ class Volume:
 class OpenedScan:
     """Header facts of a scan file, before its voxels are read."""
 
+    path: Path
     image: Any
     shape: tuple[int, int, int]
     affine: Affine
@@ -82,19 +83,24 @@ def open_scan(path: Path, array_order: str | None = None) -> OpenedScan:
         zooms = np.abs(np.asarray(header_zooms[:3], dtype=float))
         affine = spaces.from_axis_codes(array_order, shape, zooms)
     spaces.check_affine(affine, str(path))
-    return OpenedScan(image=image, shape=(int(shape[0]), int(shape[1]), int(shape[2])), affine=affine)
+    i, j, k = (int(n) for n in shape[:3])
+    return OpenedScan(path=path, image=image, shape=(i, j, k), affine=affine)
 
 
-def load(path: Path, array_order: str | None = None) -> Volume:
-    """Read a scan as float32 in closest-RAS order (axes permuted and flipped, never interpolated)."""
-    opened = open_scan(path, array_order)
+def read(opened: OpenedScan) -> Volume:
+    """The voxels as float32 in closest-RAS order (axes permuted and flipped, never interpolated)."""
     try:
         array = np.asanyarray(opened.image.dataobj, dtype=np.float32).reshape(opened.shape)
     except _READ_ERRORS as error:
         raise SourceError(
-            f"{path}: voxels cannot be read ({_one_line(error)}); replace or exclude it"
+            f"{opened.path}: voxels cannot be read ({_one_line(error)}); replace or exclude it"
         ) from error
     return to_closest_ras(Volume(array, opened.affine))
+
+
+def load(path: Path, array_order: str | None = None) -> Volume:
+    """`open_scan` and `read` in one."""
+    return read(open_scan(path, array_order))
 
 
 def load_labels(path: Path, array_order: str | None = None) -> Volume:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from brainatlas_text.records import Rejection, SourceScan
+from brainatlas_text.records import OtherForm, Rejection, SourceScan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +71,14 @@ def choose(forms: Iterable[Form]) -> tuple[tuple[SourceScan, ...], tuple[Rejecti
             )
             for form in clashing
         ]
-        superseded = tuple(form.scan.image for form in others if form.rank != best.rank)
-        scans.append(_with_superseded(best.scan, superseded))
+        superseded = tuple(
+            OtherForm(
+                image=form.scan.image,
+                array_order=form.scan.array_order,
+                orientation_source=form.scan.orientation_source,
+            )
+            for form in others
+            if form.rank != best.rank
+        )
+        scans.append(replace(best.scan, superseded=superseded))
     return tuple(scans), tuple(rejections)
-
-
-def _with_superseded(scan: SourceScan, superseded: tuple[Path, ...]) -> SourceScan:
-    return replace(scan, superseded=scan.superseded + superseded) if superseded else scan
