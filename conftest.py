@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 REPOSITORY = Path(__file__).parent
@@ -19,7 +20,8 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("steady")
     if not hasattr(config, "workerinput"):  # the workers of xdist inherit the controller's environment
         config.stash[CACHE] = tempfile.mkdtemp(prefix="brainatlas-tests-")
-        os.environ["HF_HOME"] = config.stash[CACHE]
+        os.environ[CACHE_VARIABLE] = config.stash[CACHE]
+        os.environ["HF_HOME"] = str(Path(config.stash[CACHE]) / "huggingface")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -29,6 +31,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 CACHE = pytest.StashKey[str]()
+CACHE_VARIABLE = "BRAINATLAS_TEST_CACHE"
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +47,15 @@ def shared() -> Path:
     if not (path / "data").is_dir():
         pytest.skip(f"no real scans at {path}; set BRAINATLAS_SHARED")
     return path
+
+
+@pytest.fixture(scope="session")
+def demo_sources() -> Path:
+    """The demo's sources, written once by whichever test process is first; copy them before a change."""
+    from brainatlas_text.demo import write_demo_sources
+
+    cache = Path(os.environ[CACHE_VARIABLE])
+    with FileLock(cache / "demo-sources.lock"):
+        if not (cache / "demo-sources").is_dir():
+            write_demo_sources(cache / "demo-sources", people=4, seed=0, workers=2)
+    return cache / "demo-sources"

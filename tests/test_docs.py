@@ -127,11 +127,11 @@ def run(*command: object, cwd: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def world(demo_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like a checkout with the demo's sources, of which few people are kept."""
     folder = tmp_path_factory.mktemp("world")
     (folder / "brainldm").symlink_to(ROOT / "brainldm")
-    run("brainatlas-text", "demo-sources", "demo/sources", cwd=folder)
+    shutil.copytree(demo_sources, folder / "demo" / "sources")
     for pattern in LEFT_OUT:
         found = list((folder / "demo" / "sources").glob(pattern))
         assert found, pattern

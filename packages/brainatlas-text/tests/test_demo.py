@@ -28,12 +28,9 @@ RAW = "disc1/OAS1_0002_MR1/RAW/OAS1_0002_MR1_mpr-1_anon"
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four people a source, written by two threads."""
-    folder = tmp_path_factory.mktemp("demo") / "sources"
-    summary = demo.write_demo_sources(folder, people=4, seed=0, workers=2)
-    assert summary.written == ("ibsr", "oasis", "ixi", "kirby")
-    return folder
+def out(demo_sources: Path) -> Path:
+    """Four people a source."""
+    return demo_sources
 
 
 @pytest.fixture(scope="module")
