@@ -145,7 +145,7 @@ def _build(args: argparse.Namespace) -> int:
     )
     summary = build(config, TerminalProgress())
     if args.json:
-        print(json.dumps(asdict(summary)))
+        print(json.dumps(asdict(summary), default=str))
     else:
         print_summary(summary, str(args.out))
     return REJECTED if summary.rejections else 0

@@ -22,6 +22,7 @@ from brainatlas_text.sources import terms_of
 from brainatlas_text.workspace import atomic_path, write_text
 
 _PACKAGES = ("brainatlas-text", "numpy", "scipy", "SimpleITK", "nibabel", "numba", "isal", "nilearn")
+_REJECTED = ("stage", "key", "reason", "detail")
 
 
 def write_tables(
@@ -38,8 +39,8 @@ def write_tables(
     _write_table(root / "quality.parquet", [_quality_row(scan) for scan in ready.values()])
     _write_table(
         root / "rejected.parquet",
-        [{name: getattr(r, name) for name in Rejection.__slots__} for r in rejections],
-        pa.schema([(name, pa.string()) for name in Rejection.__slots__]),
+        [{name: getattr(r, name) for name in _REJECTED} for r in rejections],
+        pa.schema([(name, pa.string()) for name in _REJECTED]),
     )
     plan.write_plan(root / "plan.parquet", planned)
     write_shard_table(root / "shards.parquet", shards)

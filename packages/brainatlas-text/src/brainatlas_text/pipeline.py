@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from brainatlas_text import outputs, plan, propagate, stages
 from brainatlas_text.distribute import Engine, default_workers
 from brainatlas_text.errors import OutputError, SourceError
+from brainatlas_text.pages.preparation import Found, write_preparation_page
 from brainatlas_text.progress import Progress, Silent
 from brainatlas_text.recipe import Recipe, differing_keys, to_toml
 from brainatlas_text.records import (
@@ -27,7 +28,7 @@ from brainatlas_text.records import (
     SourceScan,
 )
 from brainatlas_text.samples import ReadyScan, SampleSettings
-from brainatlas_text.sources import discover
+from brainatlas_text.sources import Discovery, discover
 from brainatlas_text.stages import BlockResult, Task
 from brainatlas_text.workspace import Workspace, write_text
 
@@ -60,13 +61,14 @@ class BuildSummary:
     num_bytes: int
     seconds: dict[str, float]
     """Wall time a stage."""
+    preparation_page: Path
+    """What there is to see of each scan, used or rejected."""
 
 
 def build(config: BuildConfig, progress: Progress | None = None) -> BuildSummary:
     """Build the data set. Raises InputError for what the user can mend and StageError for a failure."""
     found = [discover(source, config.root) for source in dict.fromkeys(config.sources)]
-    scans = [scan for discovery in found for scan in discovery.scans]
-    if not any(scan.dseg for scan in scans):
+    if not any(scan.dseg for discovery in found for scan in discovery.scans):
         raise SourceError(
             f"{config.root}: no scan of {', '.join(config.sources)} has labels, but labels are carried "
             "from labeled people to all others; add a source with label maps, such as ibsr"
@@ -77,7 +79,7 @@ def build(config: BuildConfig, progress: Progress | None = None) -> BuildSummary
         workspace.remove_leftovers()
         run = _Run(workspace, config, progress or Silent())
         try:
-            return run.through(scans, [r for discovery in found for r in discovery.rejections])
+            return run.through(found)
         finally:
             run.engine.close()
 
@@ -91,9 +93,11 @@ class _Run:
         self.rejections: list[Rejection] = []
         self.seconds: dict[str, float] = {}
 
-    def through(self, scans: Sequence[SourceScan], rejections: Iterable[Rejection]) -> BuildSummary:
-        self.rejections += rejections
+    def through(self, found: Sequence[Discovery]) -> BuildSummary:
+        scans = [scan for discovery in found for scan in discovery.scans]
+        self.rejections += [rejection for discovery in found for rejection in discovery.rejections]
         prepared = self._prepare(scans)
+        page = self._write_preparation_page(found, prepared)
         transforms = self._register(prepared)
         ready = self._label([scan for scan in prepared if scan.key in transforms], transforms)
         planned = plan.make_plan(
@@ -117,11 +121,27 @@ class _Run:
             shards=len(shards),
             num_bytes=sum(shard.num_bytes for shard in shards),
             seconds=self.seconds,
+            preparation_page=page,
         )
 
     def _prepare(self, scans: Sequence[SourceScan]) -> list[PreparedScan]:
         tasks = [stages.prepare_task(self.root, scan, self.recipe.prepare) for scan in scans]
         return self._stage("prepare", tasks)
+
+    def _write_preparation_page(self, found: Sequence[Discovery], prepared: Sequence[PreparedScan]) -> Path:
+        """Before anything later can fail: then this page is what tells why."""
+        self.progress.start("look", 1, 0)
+        sources = dict.fromkeys(self.config.sources)
+        shown = Found(
+            scans=[scan for discovery in found for scan in discovery.scans],
+            prepared=prepared,
+            rejections=self.rejections,
+            root=self.config.root,
+            notes={source: discovery.notes for source, discovery in zip(sources, found, strict=True)},
+        )
+        page = write_preparation_page(self.root, self.root.resolve().name, self.recipe.name, shown)
+        self.progress.finish(f"at {page}")
+        return page
 
     def _register(self, prepared: Sequence[PreparedScan]) -> dict[str, HubTransform]:
         tasks = [stages.register_task(self.root, scan, self.recipe.register_) for scan in prepared]

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from brainatlas_text import labels, spaces, volumes
-from brainatlas_text.engines import extraction, masks, resample
+from brainatlas_text.engines import extraction, masks, pictures, resample
 from brainatlas_text.engines.bias import FINE, correct_bias
 from brainatlas_text.engines.masks import BoolArray
 from brainatlas_text.errors import GeometryError, InputError, LabelError, SourceError
 from brainatlas_text.records import Preparation, PreparedScan, Rejection, SourceScan
 from brainatlas_text.volumes import Volume
-from brainatlas_text.workspace import Workspace, digest, file_digest, write_volume
+from brainatlas_text.workspace import Workspace, digest, file_digest, write_text, write_volume
 
 VERSION = 1
 METHODS = (
@@ -63,11 +63,16 @@ class PrepareConfig(BaseModel):
 
 
 class _Refusal(Exception):
-    """Raised inside this module for a scan that cannot be used; becomes a Rejection."""
+    """Raised inside this module for a scan that cannot be used; becomes a Rejection.
 
-    def __init__(self, reason: str, detail: str) -> None:
+    `shown`, where given, is what a picture of the refused scan shows: image and, if there is one, mask.
+    """
+
+    def __init__(
+        self, reason: str, detail: str, shown: tuple[Volume, BoolArray | None] | None = None
+    ) -> None:
         super().__init__(detail)
-        self.reason = reason
+        self.reason, self.shown = reason, shown
 
 
 def inputs_digest(scan: SourceScan, config: PrepareConfig) -> str:
@@ -78,7 +83,9 @@ def inputs_digest(scan: SourceScan, config: PrepareConfig) -> str:
     contents = [_content(path) for path in (scan.image, scan.mask, scan.dseg)]
     paths = ("image", "mask", "dseg", "superseded")
     said = {name: value for name, value in asdict(scan).items() if name not in paths}
-    return digest(["prepare", VERSION, extraction.VERSION, contents, said, config.model_dump()])
+    return digest(
+        ["prepare", VERSION, extraction.VERSION, pictures.VERSION, contents, said, config.model_dump()]
+    )
 
 
 def prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> PreparedScan | Rejection:
@@ -86,10 +93,11 @@ def prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> Pr
     try:
         return _prepare(scan, workspace, config)
     except _Refusal as refusal:
-        reason, detail = refusal.reason, str(refusal)
+        look = _draw(scan.key, workspace, *refusal.shown) if refusal.shown else None
+        return Rejection(stage="prepare", key=scan.key, reason=refusal.reason, detail=str(refusal), look=look)
     except InputError as error:
-        reason, detail = _REASONS.get(type(error), "unusable"), str(error)
-    return Rejection(stage="prepare", key=scan.key, reason=reason, detail=detail)
+        reason = _REASONS.get(type(error), "unusable")
+        return Rejection(stage="prepare", key=scan.key, reason=reason, detail=str(error))
 
 
 def _prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> PreparedScan:
@@ -128,6 +136,7 @@ def _prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> P
         image=written["image"].relative_to(workspace.root),
         mask=written["mask"].relative_to(workspace.root),
         dseg=written["dseg"].relative_to(workspace.root) if dseg is not None else None,
+        look=_draw(scan.key, workspace, image, mask),
         facts=scan.facts,
         terms=scan.terms,
         source_zooms_mm=(float(zooms[0]), float(zooms[1]), float(zooms[2])),
@@ -150,6 +159,7 @@ def _check_image(image: Volume, scan: SourceScan, config: PrepareConfig) -> None
         raise _Refusal(
             "partial_coverage",
             f"{scan.image}: the grid covers {text} mm, prepare.min_coverage_mm is {config.min_coverage_mm:g}",
+            (image, None),
         )
 
 
@@ -160,6 +170,7 @@ def _check_brain(mask: BoolArray, image: Volume, scan: SourceScan, config: Prepa
             "implausible_brain",
             f"{scan.image}: the brain mask holds {brain_ml:.0f} ml, expected {config.min_brain_ml:.0f} to "
             f"{config.max_brain_ml:.0f} ml; is it a whole brain?",
+            (image, mask),
         )
     extent_mm = np.array(resample.box_of(mask)[1]) * image.zooms_mm
     if extent_mm.min() < config.min_coverage_mm:
@@ -168,6 +179,7 @@ def _check_brain(mask: BoolArray, image: Volume, scan: SourceScan, config: Prepa
             "partial_coverage",
             f"{scan.image}: the brain covers {text} mm, "
             f"prepare.min_coverage_mm is {config.min_coverage_mm:g}",
+            (image, mask),
         )
 
 
@@ -271,6 +283,13 @@ def _write(
         written["dseg"] = folder / f"{key}_dseg.nii.gz"
         write_volume(written["dseg"], Volume(dseg, image.affine), np.uint8)
     return written
+
+
+def _draw(key: str, workspace: Workspace, image: Volume, mask: BoolArray | None) -> Path:
+    """Write the picture of a scan; its path below the data set folder."""
+    path = workspace.work / "prepared" / f"{key}_look.svg"
+    write_text(path, pictures.draw_planes(image, mask))
+    return path.relative_to(workspace.root)
 
 
 def _content(path: Path | None) -> str | None:

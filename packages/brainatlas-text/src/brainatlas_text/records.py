@@ -90,6 +90,8 @@ class Rejection:
     """One word to count by, such as `unreadable` or `low_overlap`."""
     detail: str
     """One sentence with file, expectation and finding."""
+    look: Path | None = None
+    """A picture of what was refused (SVG), where one could be made; below the data set folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,8 @@ class PreparedScan:
     mask: Path
     dseg: Path | None
     """The source's labels in canonical numbers on the image's grid; None where it has none."""
+    look: Path
+    """Three planes of the original image with the mask's outline (SVG), for the preparation page."""
     facts: Facts
     terms: str
     source_zooms_mm: tuple[float, float, float]

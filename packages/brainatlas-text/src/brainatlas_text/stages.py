@@ -163,8 +163,9 @@ class BlockResult:
 def _prepare(root: Path, scan: SourceScan, config: prepare.PrepareConfig) -> Outcome:
     result = prepare.prepare(scan, Workspace(root), config)
     if isinstance(result, Rejection):
-        return result, []
-    return result, [root / path for path in (result.image, result.mask, result.dseg) if path is not None]
+        return result, [root / result.look] if result.look else []
+    files = (result.image, result.mask, result.dseg, result.look)
+    return result, [root / path for path in files if path is not None]
 
 
 def _register(root: Path, scan: PreparedScan, config: register.RegisterConfig) -> Outcome:
