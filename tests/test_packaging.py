@@ -12,6 +12,7 @@ pytestmark = pytest.mark.slow
 
 DATA = {
     "brainatlas-text": {
+        "pages/templates/*",
         "recipes/*.toml",
         "phrases/*.toml",
         "tables/*.toml",

@@ -65,7 +65,8 @@ def refused(scan, folder, config=QUICK):
     result = prepare(scan, Workspace(folder), config)
     assert isinstance(result, Rejection), result
     assert "\n" not in result.detail and str(scan.image) in result.detail
-    assert not list(folder.rglob("prepared/*"))  # nothing half-written
+    left = [path.relative_to(folder) for path in folder.rglob("prepared/*")]
+    assert left == ([result.look] if result.look else [])  # a picture of what was refused, nothing half-written
     return result.reason
 
 
@@ -84,6 +85,7 @@ def test_a_prepared_scan_is_brain_alone_on_its_own_grid(tmp_path, brain):
     assert (done.array.min(), done.array.max()) == (0, MAX_INTENSITY)
     np.testing.assert_array_equal(dseg.array, labels.array)
     assert (out.preparation.mask_method, out.orientation_source) == ("stripped", "header")
+    assert 'class="outline"' in (tmp_path / "out" / out.look).read_text()
     assert out.facts == scan.facts and out.source_zooms_mm == pytest.approx((3.0, 3.0, 3.0))
 
 
@@ -203,10 +205,14 @@ REASONS = {
 }  # fmt: skip
 
 
+SHOWN = {"partial_coverage", "implausible_brain"}
+
+
 @pytest.mark.parametrize("how", REASONS)
 def test_what_cannot_be_used_is_refused_with_a_reason(tmp_path, brain, how):
     scan = corrupt(tmp_path, brain, how)
     assert refused(scan, tmp_path / "out") == REASONS[how]
+    assert bool(list(tmp_path.rglob("*_look.svg"))) == (REASONS[how] in SHOWN)
     inputs_digest(scan, QUICK)  # never fails: `prepare` is the one to say what is wrong
 
 

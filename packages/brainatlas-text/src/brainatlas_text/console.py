@@ -60,7 +60,7 @@ def print_summary(summary: BuildSummary, out: str) -> None:
     table.add_row("shards", f"{summary.shards} ({summary.num_bytes / 1e6:.1f} MB)")
     for stage, seconds in summary.seconds.items():
         table.add_row(f"seconds, {stage}", f"{seconds:.1f}")
-    table.add_row("a look at each scan", str(summary.preparation_page))
     console.print(table)
+    console.print(f"a look at each scan: {summary.preparation_page}", soft_wrap=True)
     for rejection in summary.rejections:
         console.print(f"rejected in {rejection.stage}: {rejection.reason}: {rejection.detail}")

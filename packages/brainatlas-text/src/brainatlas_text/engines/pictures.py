@@ -22,9 +22,11 @@ from brainatlas_text.volumes import Volume
 VERSION = 1
 JPEG_QUALITY = 90
 """Half the bytes of PNG on real slices, no difference to the eye."""
-OUTLINE = "#ff9f1c"
+OUTLINE = "#ff6f0f"
 """Shows on black, grey and white alike."""
-MARGIN_MM, GAP_MM, LETTER_MM = 6.0, 4.0, 13.0
+MARGIN_MM, GAP_MM = 6.0, 4.0
+LETTER_SHARE = 0.022
+"""Height of the letters as a share of the picture's width."""
 _AIR = 0.04
 """Share of the window's height below which a voxel shows nothing."""
 _AXES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
@@ -44,6 +46,7 @@ def draw_planes(image: Volume, mask: BoolArray | None = None) -> str:
     start, shape = _box(image, shown, low + _AIR * (high - low))
     center = _center(image.shape, shown)
     sizes_mm = shape * image.zooms_mm
+    width = float(sum(sizes_mm[columns] + GAP_MM for columns, _, _ in _AXES.values())) - GAP_MM
     height = max(sizes_mm[rows] for _, rows, _ in _AXES.values())
     panels, left = [], 0.0
     for columns, rows, normal in _AXES.values():
@@ -53,11 +56,13 @@ def draw_planes(image: Volume, mask: BoolArray | None = None) -> str:
         edges = _outline(_page(shown[*cut])) if shown is not None else ""
         zooms = (float(image.zooms_mm[columns]), float(image.zooms_mm[rows]))
         corner = (left, float(height - sizes_mm[rows]) / 2)
-        panels.append(_panel(_page(grey.astype(np.uint8)), edges, zooms, _SIDES[columns], corner))
+        letters = _letters(_SIDES[columns], float(sizes_mm[columns]), LETTER_SHARE * width)
+        place = f'<g transform="translate({corner[0]:.1f} {corner[1]:.1f})">'
+        panels.append(place + _plane(_page(grey.astype(np.uint8)), edges, zooms) + letters + "</g>")
         left += float(sizes_mm[columns]) + GAP_MM
-    size = f"{left - GAP_MM:.1f} {height:.1f}"
-    back = '<rect width="100%" height="100%" fill="#000"/>'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}">{back}{"".join(panels)}</svg>\n'
+    back = f'<rect width="{width:.1f}" height="{height:.1f}"/>'
+    box = f'viewBox="0 0 {width:.1f} {height:.1f}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{back}{"".join(panels)}</svg>\n'
 
 
 def _page(cut: NDArray[Any]) -> NDArray[Any]:
@@ -96,31 +101,30 @@ def _center(shape: tuple[int, int, int], mask: BoolArray | None) -> tuple[int, .
     return tuple(round(float((counts * np.arange(counts.size)).sum()) / total) for counts in sums)
 
 
-def _panel(
-    pixels: NDArray[np.uint8],
-    edges: str,
-    zooms_mm: tuple[float, float],
-    sides: tuple[str, str],
-    corner_mm: tuple[float, float],
-) -> str:
-    """One plane with its outline and the letters of its sides."""
+def _plane(pixels: NDArray[np.uint8], edges: str, zooms_mm: tuple[float, float]) -> str:
+    """Pixels and outline of one plane, stretched to mm."""
     rows, columns = pixels.shape
-    width, line = columns * zooms_mm[0], f'y="{LETTER_MM + 1:g}"'
     path = (
         f'<path class="outline" d="{edges}" fill="none" stroke="{OUTLINE}" stroke-width="1" '
         'stroke-linecap="square" vector-effect="non-scaling-stroke"/>'
     )
-    style = (
-        f'font-family="sans-serif" font-weight="bold" font-size="{LETTER_MM:g}" fill="#fff" '
-        'stroke="#000" stroke-width="2" paint-order="stroke"'
-    )
     return (
-        f'<g transform="translate({corner_mm[0]:.1f} {corner_mm[1]:.1f})">'
         f'<g transform="scale({zooms_mm[0]:.5f} {zooms_mm[1]:.5f})">'
         f'<image width="{columns}" height="{rows}" preserveAspectRatio="none" href="{_data_uri(pixels)}"/>'
         f"{path if edges else ''}</g>"
-        f'<text x="3" {line} {style}>{sides[0]}</text>'
-        f'<text x="{width - 3:.1f}" {line} text-anchor="end" {style}>{sides[1]}</text></g>'
+    )
+
+
+def _letters(sides: tuple[str, str], width_mm: float, height_mm: float) -> str:
+    """The letters of the picture's left and right side, in its upper corners."""
+    style = (
+        f'y="{1.1 * height_mm:.1f}" font-family="sans-serif" font-weight="bold" '
+        f'font-size="{height_mm:.1f}" fill="#fff" stroke="#000" stroke-width="2" paint-order="stroke"'
+    )
+    left, right = f"{0.2 * height_mm:.1f}", f"{width_mm - 0.2 * height_mm:.1f}"
+    return (
+        f'<text x="{left}" {style}>{sides[0]}</text>'
+        f'<text x="{right}" text-anchor="end" {style}>{sides[1]}</text>'
     )
 
 

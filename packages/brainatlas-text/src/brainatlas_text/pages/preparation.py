@@ -73,9 +73,10 @@ class Entry:
 
 
 def write_preparation_page(root: Path, name: str, recipe: str, found: Found) -> Path:
-    """Write the page about a data set folder, called `name`; returns its path."""
-    path = root / PATH
-    write_text(path, preparation_page(root, name, recipe, found))
+    """Write the page about a data set folder, called `name`, unless it stands there already; its path."""
+    path, text = root / PATH, preparation_page(root, name, recipe, found)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
     return path
 
 

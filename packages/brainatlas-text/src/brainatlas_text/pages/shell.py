@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 def render(template: str, **values: object) -> str:
     """The page that a template of `templates/` makes of the values; an unknown name in it is an error."""
-    return _environment().get_template(template).render(values)
+    text = _environment().get_template(template).render(values)
+    return text.encode("utf-8", "replace").decode("utf-8")  # file names may hold bytes that are no UTF-8
 
 
 def picture(path: Path) -> Markup | None:

@@ -70,14 +70,20 @@
     const button = event.target.closest(".enlarge");
     if (button) show(button.closest(".scan"));
   });
-  large.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
+  const move = (step) => {
     const seen = [...list.querySelectorAll(".scan:not([hidden])")].filter((scan) => scan.querySelector(".look svg"));
     const next = seen[seen.indexOf(current) + step];
     if (next) show(next);
+  };
+  large.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    move(step);
     event.preventDefault();
   });
+  for (const button of large.querySelectorAll("[data-step]")) {
+    button.addEventListener("click", () => move(Number(button.dataset.step)));
+  }
   large.addEventListener("close", () => current?.querySelector(".enlarge").focus());
 
   form.hidden = false;
