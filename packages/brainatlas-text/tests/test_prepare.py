@@ -66,7 +66,9 @@ def refused(scan, folder, config=QUICK):
     assert isinstance(result, Rejection), result
     assert "\n" not in result.detail and str(scan.image) in result.detail
     left = [path.relative_to(folder) for path in folder.rglob("prepared/*")]
-    assert left == ([result.look] if result.look else [])  # a picture of what was refused, nothing half-written
+    assert left == (
+        [result.look] if result.look else []
+    )  # a picture of what was refused, nothing half-written
     return result.reason
 
 

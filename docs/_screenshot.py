@@ -1,0 +1,33 @@
+"""Takes the picture of a page for this documentation: python docs/_screenshot.py PAGE.html PICTURE.jpg.
+
+Needs a Chromium on the PATH (`apt-get install chromium`). Only pages about the synthetic people of the demo
+may be shown here, never real scans.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+WIDTH, HEIGHT = 1280, 1370
+
+
+def main(page_path: str, picture_path: str) -> None:
+    """Open the page from disk, offline, and save what the first window shows."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        sys.exit("no Chromium on this machine; on Debian: apt-get install chromium")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, offline=True)
+        page = context.new_page()
+        page.goto(Path(page_path).resolve().as_uri())
+        page.screenshot(path=picture_path, type="jpeg", quality=80)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
