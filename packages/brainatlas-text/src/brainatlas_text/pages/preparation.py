@@ -153,7 +153,7 @@ def _prepared(root: Path, scan: PreparedScan, files: Rows, flags: tuple[Flag, ..
 def _person(subject: str, facts: Facts) -> Rows:
     age = "juvenile, no number stated" if facts.juvenile else None
     if facts.age_years is not None:
-        age = f"{facts.age_years:g} years"
+        age = f"{round(facts.age_years, 1):g} years"
     healthy = {True: "yes, by the source's criterion", False: "no, by the source's criterion", None: None}
     return (
         ("Person", subject),
