@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
+from brainatlas_text import volumes
 from brainatlas_text.engines.pictures import OUTLINE, _outline, draw_planes
 from brainatlas_text.volumes import Volume
 
@@ -115,3 +116,15 @@ def test_a_constant_image_has_a_picture_too(value, masked):
 def test_the_same_scan_gives_the_same_bytes():
     volume = corner(500.0)
     assert draw_planes(volume, volume.array > 300) == draw_planes(volume, volume.array > 300)
+
+
+def test_the_left_half_of_a_real_brain_lies_on_the_left(shared):
+    folder = shared / "data" / "real-mini" / "ibsr" / "IBSR_nifti_stripped" / "IBSR_01"
+    image = volumes.load(folder / "IBSR_01_ana_strip.nii.gz")
+    labels = volumes.load_labels(folder / "IBSR_01_seg_ana.nii.gz")
+    svg = draw_planes(image, np.isin(labels.array, (2, 3, 10, 11, 12, 17)))
+    paths = [path.get("d") for path in ElementTree.fromstring(svg).iter(f"{SVG}path")]
+    for path, plane in zip(paths[:2], PLANES[:2], strict=True):
+        shape = pixels(svg)[plane].shape
+        _, columns = np.nonzero(inside(path, shape))
+        assert columns.mean() < 0.4 * shape[1] and (columns < 0.55 * shape[1]).all()
