@@ -1,4 +1,4 @@
-"""Takes the picture of a page for this documentation: python docs/_screenshot.py PAGE.html PICTURE.jpg.
+"""Takes the picture of a page for this documentation: docs/_screenshot.py PAGE.html PICTURE.jpg WORDS.
 
 Needs a Chromium on the PATH (`apt-get install chromium`). Only pages about the synthetic people of the demo
 may be shown here, never real scans.
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-WIDTH, HEIGHT = 1280, 1370
+WIDTH, HEIGHT = 1280, 1260
 
 
-def main(page_path: str, picture_path: str) -> None:
-    """Open the page from disk, offline, and save what the first window shows."""
+def main(page_path: str, picture_path: str, words: str) -> None:
+    """Open the page from disk, offline, find the words, and save what the first window shows."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         sys.exit("no Chromium on this machine; on Debian: apt-get install chromium")
@@ -25,6 +25,7 @@ def main(page_path: str, picture_path: str) -> None:
         context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, offline=True)
         page = context.new_page()
         page.goto(Path(page_path).resolve().as_uri())
+        page.get_by_label("Find").fill(words)
         page.screenshot(path=picture_path, type="jpeg", quality=80)
         browser.close()
 
