@@ -9,14 +9,19 @@ if TYPE_CHECKING:
     from brainatlas_text.errors import BrainAtlasError, InputError
     from brainatlas_text.pipeline import BuildConfig, BuildSummary, build
     from brainatlas_text.recipe import Recipe, load_recipe
+    from brainatlas_text.sources import Selection
 
-__all__ = ["BrainAtlasError", "BuildConfig", "BuildSummary", "InputError", "Recipe", "build", "load_recipe"]
+__all__ = [
+    "BrainAtlasError", "BuildConfig", "BuildSummary", "InputError", "Recipe", "Selection", "build",
+    "load_recipe",
+]  # fmt: skip
 _HOMES = {
     "BrainAtlasError": "errors",
     "BuildConfig": "pipeline",
     "BuildSummary": "pipeline",
     "InputError": "errors",
     "Recipe": "recipe",
+    "Selection": "sources",
     "build": "pipeline",
     "load_recipe": "recipe",
 }

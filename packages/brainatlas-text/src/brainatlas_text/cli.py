@@ -87,7 +87,7 @@ def _add_build(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         nargs="+",
         required=True,
         metavar="SOURCE",
-        help="ibsr, oasis, ixi, kirby; one with labels among them",
+        help="ibsr, oasis, ixi, kirby, and bids:PATH for any BIDS folder; one with labels among them",
     )
     command.add_argument(
         "--root", type=Path, default=Path("sources"), help="holds one folder a source (default: ./sources)"
@@ -98,6 +98,7 @@ def _add_build(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=Path("brainatlas-dataset"),
         help="data set folder (default: ./brainatlas-dataset)",
     )
+    _add_selection(command)
     command.add_argument(
         "--recipe", default="default", help="default, demo, or a .toml file (default: default)"
     )
@@ -113,6 +114,36 @@ def _add_build(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     command.add_argument("--json", action="store_true", help="print the summary as JSON")
     command.set_defaults(command=_build)
+
+
+def _add_selection(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--subjects",
+        metavar="FILE",
+        help="use only these: a file of subject ids or scan keys, one a line; or paper, for its numbers",
+    )
+    health = command.add_mutually_exclusive_group()
+    health.add_argument(
+        "--healthy-only",
+        dest="healthy_only",
+        action="store_true",
+        default=True,
+        help="leave out who fails the source's own criterion of health (default)",
+    )
+    health.add_argument(
+        "--all-people", dest="healthy_only", action="store_false", help="leave nobody out for their health"
+    )
+    command.add_argument(
+        "--same-person",
+        type=Path,
+        metavar="FILE",
+        help="two ids a line that are one person, so that splits keep them together",
+    )
+    command.add_argument(
+        "--average-repeats",
+        action="store_true",
+        help="average the repeats of a session (OASIS RAW, BIDS runs) instead of using the first",
+    )
 
 
 def _demo_sources(args: argparse.Namespace) -> int:
@@ -133,12 +164,19 @@ def _build(args: argparse.Namespace) -> int:
     from brainatlas_text.errors import InputError
     from brainatlas_text.pipeline import BuildConfig, build
     from brainatlas_text.recipe import load_recipe
+    from brainatlas_text.sources import Selection
 
     if args.workers is not None and args.workers < 1:
         raise InputError(f"--workers must be 1 or more, got {args.workers}")
     config = BuildConfig(
         sources=tuple(args.sources),
         recipe=load_recipe(args.recipe, args.set),
+        selection=Selection(
+            subjects=args.subjects,
+            healthy_only=args.healthy_only,
+            same_person=args.same_person,
+            average_repeats=args.average_repeats,
+        ),
         root=args.root,
         out=args.out,
         workers=args.workers or default_workers(),

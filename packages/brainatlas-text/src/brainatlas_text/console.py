@@ -61,6 +61,8 @@ def print_summary(summary: BuildSummary, out: str) -> None:
     for stage, seconds in summary.seconds.items():
         table.add_row(f"seconds, {stage}", f"{seconds:.1f}")
     console.print(table)
+    for note in summary.notes:
+        console.print(f"note: {note}")
     console.print(f"a look at each scan: {summary.preparation_page}", soft_wrap=True)
     for rejection in summary.rejections:
         console.print(f"rejected in {rejection.stage}: {rejection.reason}: {rejection.detail}")

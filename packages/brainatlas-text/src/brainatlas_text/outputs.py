@@ -59,10 +59,8 @@ def write_description(
 ) -> None:
     """Write the card and `provenance.json`; `slices` are those cut and those kept."""
     people = {scan.prepared.subject: scan.prepared.source for scan in ready.values()}
-    labeled = {
-        s.prepared.subject: s.prepared.source for s in ready.values() if s.labeled.label_method == "manual"
-    }
-    sources = sorted(set(people.values()))
+    labeled = {s.prepared.subject: s.prepared.source for s in ready.values() if s.prepared.dseg is not None}
+    terms_by_source = {s.prepared.source: terms_of(s.prepared.terms) for s in ready.values()}
     facts = CardFacts(
         recipe_name=recipe.name,
         shards=shards,
@@ -75,7 +73,7 @@ def write_description(
         rejections=rejections,
         voters=Counter(labeled.values()),
         methods=(prepare.METHODS, register.METHODS, fuse.METHODS, render.METHODS),
-        terms={source: terms_of(source).terms for source in sources},
+        terms={key: terms_of(key).terms for key in {s.prepared.terms for s in ready.values()}},
     )
     write_text(root / "README.md", write_card(facts))
     provenance = {
@@ -83,7 +81,7 @@ def write_description(
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "sources": {source: f"{terms_of(source).name}, {terms_of(source).url}" for source in sources},
+        "sources": {source: f"{t.name}, {t.url}" for source, t in sorted(terms_by_source.items())},
     }
     write_text(root / "provenance.json", json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from brainatlas_text.records import (
     SourceScan,
 )
 from brainatlas_text.samples import ReadyScan, SampleSettings
-from brainatlas_text.sources import Discovery, discover
+from brainatlas_text.sources import Selected, Selection, find, name_of
 from brainatlas_text.stages import BlockResult, Task
 from brainatlas_text.workspace import Workspace, write_text
 
@@ -40,7 +41,10 @@ class BuildConfig:
     """Places and resources of a build; what is built is the recipe's matter."""
 
     sources: tuple[str, ...]
+    """`ibsr`, `oasis`, `ixi`, `kirby`, and `bids:PATH` for any BIDS folder."""
     recipe: Recipe
+    selection: Selection = field(default_factory=Selection)
+    """Which of their scans are used; all people who are not known to be ill where nothing else is said."""
     root: Path = Path("sources")
     """Holds one folder a source."""
     out: Path = Path("brainatlas-dataset")
@@ -54,6 +58,8 @@ class BuildSummary:
 
     scans_found: dict[str, int]
     rejections: tuple[Rejection, ...]
+    notes: tuple[str, ...]
+    """What concerns whole sources, such as a spreadsheet that is missing."""
     pairs: dict[str, int]
     slices_kept: int
     slices_dropped: int
@@ -67,8 +73,10 @@ class BuildSummary:
 
 def build(config: BuildConfig, progress: Progress | None = None) -> BuildSummary:
     """Build the data set. Raises InputError for what the user can mend and StageError for a failure."""
-    found = [discover(source, config.root) for source in dict.fromkeys(config.sources)]
-    if not any(scan.dseg for discovery in found for scan in discovery.scans):
+    found = find(tuple(dict.fromkeys(config.sources)), config.root, config.selection)
+    if not found.scans:
+        raise SourceError(f"{config.root}: no scan is left of {', '.join(config.sources)}; {_why(found)}")
+    if not any(scan.dseg for scan in found.scans):
         raise SourceError(
             f"{config.root}: no scan of {', '.join(config.sources)} has labels, but labels are carried "
             "from labeled people to all others; add a source with label maps, such as ibsr"
@@ -84,6 +92,12 @@ def build(config: BuildConfig, progress: Progress | None = None) -> BuildSummary
             run.engine.close()
 
 
+def _why(found: Selected) -> str:
+    """Reasons for which all scans were left out."""
+    reasons = Counter(rejection.reason for rejection in found.rejections)
+    return ", ".join(f"{reason}: {number}" for reason, number in reasons.items()) or "none is selected"
+
+
 class _Run:
     """One pass through the stages; collects rejections and times."""
 
@@ -93,10 +107,9 @@ class _Run:
         self.rejections: list[Rejection] = []
         self.seconds: dict[str, float] = {}
 
-    def through(self, found: Sequence[Discovery]) -> BuildSummary:
-        scans = [scan for discovery in found for scan in discovery.scans]
-        self.rejections += [rejection for discovery in found for rejection in discovery.rejections]
-        prepared = self._prepare(scans)
+    def through(self, found: Selected) -> BuildSummary:
+        self.rejections += found.rejections
+        prepared = self._prepare(found.scans)
         page = self._write_preparation_page(found, prepared)
         transforms = self._register(prepared)
         ready = self._label([scan for scan in prepared if scan.key in transforms], transforms)
@@ -113,8 +126,12 @@ class _Run:
         )
         outputs.remove_stale(self.root, shards)
         return BuildSummary(
-            scans_found={s: sum(scan.source == s for scan in scans) for s in self.config.sources},
+            scans_found={
+                name: sum(scan.source == name for scan in found.scans)
+                for name in map(name_of, self.config.sources)
+            },
             rejections=tuple(sorted(self.rejections, key=lambda r: (r.stage, r.key, r.detail))),
+            notes=tuple(f"{name}: {note}" for name, notes in found.notes.items() for note in notes),
             pairs=plan.counts(planned),
             slices_kept=kept,
             slices_dropped=seen - kept,
@@ -128,16 +145,15 @@ class _Run:
         tasks = [stages.prepare_task(self.root, scan, self.recipe.prepare) for scan in scans]
         return self._stage("prepare", tasks)
 
-    def _write_preparation_page(self, found: Sequence[Discovery], prepared: Sequence[PreparedScan]) -> Path:
+    def _write_preparation_page(self, found: Selected, prepared: Sequence[PreparedScan]) -> Path:
         """Before anything later can fail: then this page is what tells why."""
         self.progress.start("look", 1, 0)
-        sources = dict.fromkeys(self.config.sources)
         shown = Found(
-            scans=[scan for discovery in found for scan in discovery.scans],
+            scans=found.scans,
             prepared=prepared,
             rejections=self.rejections,
             root=self.config.root,
-            notes={source: discovery.notes for source, discovery in zip(sources, found, strict=True)},
+            notes=found.notes,
         )
         page = write_preparation_page(self.root, self.root.resolve().name, self.recipe.name, shown)
         self.progress.finish(f"at {page}")
@@ -197,20 +213,30 @@ class _Run:
 def _claim(workspace: Workspace, config: BuildConfig) -> None:
     """Make the folder ours, or refuse one that holds something else."""
     path, text = workspace.root / "recipe.toml", to_toml(config.recipe)
-    listed = f"# brainatlas-text build --sources {' '.join(config.sources)}\n"
+    listed = _call(config)
     if not path.is_file():
         if workspace.root.is_dir() and any(workspace.root.iterdir()):
             raise OutputError(
                 f"{workspace.root}: not empty and not a data set of brainatlas-text; choose another --out"
             )
-        write_text(path, listed + text)
+        write_text(path, "".join(f"# {line}\n" for line in listed) + text)
         return
     found = path.read_text(encoding="utf-8")
     differing = differing_keys(found, text)
-    if not found.startswith(listed):
-        differing.append("--sources")
+    before = [line.removeprefix("# ") for line in found.splitlines() if line.startswith("# ")]
+    differing += sorted({_flag(line) for line in set(before) ^ set(listed)})
     if differing:
         raise OutputError(
             f"{workspace.root}: built with another configuration (differs in {', '.join(differing)}); "
             "choose another --out, or remove the folder to build anew"
         )
+
+
+def _call(config: BuildConfig) -> list[str]:
+    """What besides the recipe makes the data set this one: a line for the sources, one for each selection."""
+    sources = (f"bids:{name_of(s)}" if s.startswith("bids:") else s for s in config.sources)
+    return [f"brainatlas-text build --sources {' '.join(sources)}", *config.selection.flags()]
+
+
+def _flag(line: str) -> str:
+    return next(word for word in line.split() if word.startswith("--"))

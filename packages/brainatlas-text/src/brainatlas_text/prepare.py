@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from brainatlas_text import labels, spaces, volumes
+from brainatlas_text.dseg_tables import read_dseg_table
 from brainatlas_text.engines import extraction, masks, pictures, resample
 from brainatlas_text.engines.bias import FINE, correct_bias
 from brainatlas_text.engines.masks import BoolArray
@@ -32,6 +33,8 @@ METHODS = (
     "scaled between the 0.5th and 99.5th percentile of the brain."
 )
 MAX_INTENSITY = 4095
+MIN_LABELS_ON_BRAIN = 0.9
+"""Of labels on another grid than the image: least part of their tissue that lies on the brain mask."""
 NUM_BINS = 64
 """Of the histograms in the record."""
 _REASONS: Mapping[type[InputError], str] = {
@@ -80,8 +83,8 @@ def inputs_digest(scan: SourceScan, config: PrepareConfig) -> str:
 
     A file that cannot be read counts by its name, so that `prepare` is the one to say what is wrong with it.
     """
-    contents = [_content(path) for path in (scan.image, scan.mask, scan.dseg)]
-    paths = ("image", "mask", "dseg", "superseded")
+    contents = [_content(path) for path in (scan.image, scan.mask, scan.dseg, scan.label_table)]
+    paths = ("image", "mask", "dseg", "label_table", "superseded")
     said = {name: value for name, value in asdict(scan).items() if name not in paths}
     return digest(
         ["prepare", VERSION, extraction.VERSION, pictures.VERSION, contents, said, config.model_dump()]
@@ -108,7 +111,7 @@ def _prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> P
     image = volumes.thin(original, factors)
     mask, method, detail, notes = _brain(image, scan)
     _check_brain(mask, image, scan, config)
-    dseg = _canonical_labels(scan, original, image) if scan.dseg else None
+    dseg = _canonical_labels(scan, original, image, mask) if scan.dseg else None
     even = correct_bias(image, mask) if config.bias_correction else image.array
     low, high = _range(even, mask, config)
     scaled = _scale(even, mask, low, high)
@@ -137,6 +140,7 @@ def _prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> P
         mask=written["mask"].relative_to(workspace.root),
         dseg=written["dseg"].relative_to(workspace.root) if dseg is not None else None,
         look=_draw(scan.key, workspace, image, mask),
+        label_method=scan.label_method,
         facts=scan.facts,
         terms=scan.terms,
         source_zooms_mm=(float(zooms[0]), float(zooms[1]), float(zooms[2])),
@@ -216,19 +220,43 @@ def _provided_mask(path: Path, array_order: str | None, image: Volume) -> tuple[
     return _onto(Volume((mask.array > 0.5).astype(np.uint8), mask.affine), image) > 0, ""
 
 
-def _canonical_labels(scan: SourceScan, original: Volume, image: Volume) -> NDArray[np.uint8]:
-    """The source's labels in canonical numbers on the prepared grid."""
-    assert scan.dseg is not None and scan.label_scheme is not None
+def _canonical_labels(
+    scan: SourceScan, original: Volume, image: Volume, mask: BoolArray
+) -> NDArray[np.uint8]:
+    """The source's labels in canonical numbers on the prepared grid, by nearest neighbor from another.
+
+    Labels of the image's own field of view are taken as they lie. Those of another one, such as FreeSurfer's
+    conformed cube, must lie in this brain: where the header is a convention, or where too little of their
+    tissue falls on the mask, they are refused.
+    """
+    assert scan.dseg is not None and (scan.label_scheme is not None or scan.label_table is not None)
     order = scan.array_order if _stores_no_orientation(scan.dseg) else None
     given = volumes.load_labels(scan.dseg, order)
-    if not _same_box(given, original):
+    scheme = read_dseg_table(scan.label_table) if scan.label_table else labels.scheme(scan.label_scheme or "")
+    same_box = _same_box(given, original)
+    if not same_box and scan.array_order is not None:
         raise _Refusal(
             "labels_off_grid",
             f"{scan.dseg}: the labels lie on another grid than {scan.image.name} "
             f"({given.shape} and {original.shape} voxels); resample them or exclude the scan",
         )
-    canonical = labels.to_canonical(given.array, scan.label_scheme, str(scan.dseg))
-    return _onto(Volume(canonical, given.affine), image)
+    canonical = Volume(labels.to_canonical(given.array, scheme, str(scan.dseg)), given.affine)
+    moved = _onto(canonical, image)
+    if not same_box and (share := _share_on_brain(canonical, moved, image, mask)) < MIN_LABELS_ON_BRAIN:
+        raise _Refusal(
+            "labels_off_grid",
+            f"{scan.dseg}: the labels lie on another grid than {scan.image.name}, "
+            f"and {share:.0%} of their tissue on its brain, expected {MIN_LABELS_ON_BRAIN:.0%}; "
+            "correct their header or exclude the scan",
+        )
+    return moved
+
+
+def _share_on_brain(canonical: Volume, moved: NDArray[np.uint8], image: Volume, mask: BoolArray) -> float:
+    """Part of the labeled tissue (no sulcal CSF, no vessels) that lies on the mask."""
+    tissue = [n for n, row in labels.canonical_table().items() if row.named and n != labels.OUTER_CSF]
+    whole_ml = float(np.isin(canonical.array, tissue).sum()) * canonical.voxel_ml
+    return float((np.isin(moved, tissue) & mask).sum()) * image.voxel_ml / max(whole_ml, 1e-6)
 
 
 def _stores_no_orientation(path: Path) -> bool:

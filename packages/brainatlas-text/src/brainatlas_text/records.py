@@ -21,6 +21,8 @@ Plane = Literal["axial", "coronal", "sagittal"]
 Sex = Literal["F", "M"]
 OrientationSource = Literal["header", "convention", "checked"]
 Verdict = Literal["agrees", "contradicts", "undecided"]
+LabelMethod = Literal["manual", "provided", "freesurfer"]
+"""How a source's own labels came about: by hand, as its files do not say, or by FreeSurfer."""
 SEQUENCES: tuple[Sequence, ...] = ("T1w", "T2w", "FLAIR")
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 
@@ -61,7 +63,11 @@ class SourceScan:
     image: Path
     dseg: Path | None = None
     label_scheme: str | None = None
-    """Name of the label scheme of `dseg` (`tables/schemes/`), such as `ibsr-cma`."""
+    """Name of the label scheme of `dseg` (`tables/schemes/`), such as `ibsr-cma`; None with a table."""
+    label_table: Path | None = None
+    """A BIDS `dseg.tsv` that names the numbers of `dseg`."""
+    label_method: LabelMethod = "manual"
+    """How `dseg` was made."""
     mask: Path | None = None
     """A brain mask that comes with the scan, on the image's grid or another."""
     stripped: bool = False
@@ -150,6 +156,8 @@ class PreparedScan:
     """The source's labels in canonical numbers on the image's grid; None where it has none."""
     look: Path
     """Three planes of the original image with the mask's outline (SVG), for the preparation page."""
+    label_method: LabelMethod = "manual"
+    """How `dseg` was made."""
     facts: Facts
     terms: str
     source_zooms_mm: tuple[float, float, float]
@@ -189,9 +197,9 @@ class LabeledScan:
     agreement: Path | None
     """uint8 map, per cent of voters behind the winning label; None for the source's own labels."""
     label_method: str
-    """`manual` or `majority`; named in every sample."""
+    """`manual`, `provided`, `freesurfer` or `majority`; named in every sample."""
     voters: tuple[str, ...]
-    """Keys of the scans whose labels voted; empty for `manual`."""
+    """Keys of the scans whose labels voted; empty for the source's own labels."""
     terms: str
     """Terms of moving image and label voters together."""
     digest: str
@@ -230,7 +238,7 @@ class StructureMeasure:
     centroid_mm: tuple[float, float, float]
     """Of the slice's part, from the point that corresponds to hub (0, 0, 0), frame axes."""
     agreement: float | None
-    """Mean share of voters behind the label, 0 to 1; None for manual labels."""
+    """Mean share of voters behind the label, 0 to 1; None for the source's own labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,7 +109,7 @@ def label_task(
 ) -> Task:
     """A scan's own labels, or those voted by other people, to a LabeledScan."""
     used = {key: transforms[key] for key in (scan.key, *(voter.key for voter in voters))}
-    inputs = [propagate.VERSION, fuse.VERSION, scan.digest, scan.terms]
+    inputs = [propagate.VERSION, fuse.VERSION, scan.digest, scan.terms, scan.label_method]
     if scan.dseg is None:
         inputs += [[v.key, v.digest, v.terms, used[v.key].digest] for v in voters]
         inputs.append(used[scan.key].digest)
@@ -186,7 +186,7 @@ def _label(
             key=scan.key,
             dseg=scan.dseg,
             agreement=None,
-            label_method="manual",
+            label_method=scan.label_method,
             voters=(),
             terms=scan.terms,
             digest=scan.digest,

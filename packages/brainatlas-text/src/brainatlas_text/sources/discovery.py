@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,8 @@ class Discovery:
     """Scans that are left out on sight, such as localizers and people who are not healthy."""
     notes: tuple[str, ...] = ()
     """What concerns the source as a whole, such as a spreadsheet that is missing."""
+    health_criterion: str | None = None
+    """What makes a person healthy by this folder's own account; None: as the source's terms say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,31 +41,51 @@ def reject(key: str, reason: str, detail: str) -> Rejection:
 
 def list_files(folder: Path) -> list[Path]:
     """All visible files below a folder, sorted; links are followed, each real folder once (no loops)."""
-    files: list[Path] = []
+    return sorted(
+        place / name for place, names in _walk(folder, []) for name in names if not name.startswith(".")
+    )
+
+
+def unreadable_folders(folder: Path) -> tuple[str, ...]:
+    """A note for each folder below that cannot be looked into."""
+    errors: list[OSError] = []
+    for _ in _walk(folder, errors):
+        pass
+    return tuple(f"{error.filename}: cannot be looked into ({error.strerror})" for error in errors)
+
+
+def _walk(folder: Path, errors: list[OSError]) -> Iterator[tuple[Path, list[str]]]:
     seen: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=errors.append):
         real = os.path.realpath(place)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [Path(place) / name for name in names if not name.startswith(".")]
-    return sorted(files)
+        yield Path(place), names
 
 
 def choose(forms: Iterable[Form]) -> tuple[tuple[SourceScan, ...], tuple[Rejection, ...]]:
     """Keep the preferred form of each scan and note the others as superseded.
 
-    Two files of the same form under one key are two scans that claim one name: the first in path order
-    is kept and the others are rejected, never silently dropped.
+    A form whose file cannot be opened gives way to the next one and is named. Two files of the same form
+    under one key are two scans that claim one name, unless they are copies or one is the other compressed:
+    the first in path order is kept and the others are rejected, never silently dropped.
     """
     by_key: dict[str, list[Form]] = {}
     for form in sorted(forms, key=lambda form: (form.scan.key, form.rank, str(form.scan.image))):
         by_key.setdefault(form.scan.key, []).append(form)
     scans, rejections = [], []
-    for key, (best, *others) in by_key.items():
-        clashing = [form for form in others if form.rank == best.rank]
+    for key, found in by_key.items():
+        problems = {form: _problem(form.scan.image) for form in found}
+        said = tuple(f"{form.scan.image}: {problem}" for form, problem in problems.items() if problem)
+        usable = [form for form in found if not problems[form]]
+        if not usable:
+            rejections += [reject(key, "unreadable", detail) for detail in said]
+            continue
+        best, *others = usable
+        clashing = [form for form in others if form.rank == best.rank and not _same_scan(best, form)]
         rejections += [
             reject(
                 key,
@@ -78,7 +101,30 @@ def choose(forms: Iterable[Form]) -> tuple[tuple[SourceScan, ...], tuple[Rejecti
                 orientation_source=form.scan.orientation_source,
             )
             for form in others
-            if form.rank != best.rank
+            if form not in clashing and form.scan.image not in best.scan.repeats
         )
-        scans.append(replace(best.scan, superseded=superseded))
+        notes = (*best.scan.notes, *(f"another form is not usable: {detail}" for detail in said))
+        scans.append(replace(best.scan, superseded=superseded, notes=notes))
     return tuple(scans), tuple(rejections)
+
+
+def _problem(path: Path) -> str | None:
+    """Why a file cannot be opened."""
+    if not path.exists():
+        return (
+            f"a link that leads nowhere ({os.readlink(path)}); fetch its content (datalad get) or remove it"
+            if path.is_symlink()
+            else "no such file"
+        )
+    return None if os.access(path, os.R_OK) else "not readable for this user; change its permissions"
+
+
+def _same_scan(one: Form, other: Form) -> bool:
+    """Whether two files of one form hold the same scan: compressed or not, or copies in two folders."""
+    a, b = one.scan.image, other.scan.image
+    if a.parent == b.parent and a.name.removesuffix(".gz") == b.name.removesuffix(".gz"):
+        return True
+    try:
+        return a.stat().st_size > 0 and filecmp.cmp(a, b, shallow=False)
+    except OSError:
+        return False

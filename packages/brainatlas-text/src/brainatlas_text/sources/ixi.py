@@ -39,9 +39,7 @@ class Person:
 def discover(folder: Path) -> Discovery:
     """Find the scans below the folder of this source."""
     files = list_files(folder)
-    table = tabular.find_table(files, "ixi*.xls", _COLUMNS)
-    if not table.rows:
-        table = tabular.find_table(files, "ixi*.csv", _COLUMNS)
+    table = tabular.find_table(files, ("ixi*.xls", "ixi*.xlsx", "ixi*.csv"), _COLUMNS)
     people = _people(table)
     forms, unused = [], Counter[str]()
     for path in files:
@@ -52,7 +50,7 @@ def discover(folder: Path) -> Discovery:
         else:
             unused[name] += 1
     scans, rejections = choose(forms)
-    notes = [table.note] if table.note else []
+    notes = list(table.notes)
     if unused:
         counts = ", ".join(f"{name} {count}" for name, count in sorted(unused.items()))
         notes.append(f"files of sequences that are not used: {counts}")
@@ -79,8 +77,8 @@ def _people(table: tabular.Table) -> dict[int, Person]:
     """Facts by IXI number, rows of one person joined."""
     rows: dict[int, list[tabular.Row]] = {}
     for row in table.rows:
-        if (number := tabular.number(row.get("id"))) is not None:
-            rows.setdefault(int(number), []).append(row)
+        if (number := tabular.whole(row.get("id"))) is not None:
+            rows.setdefault(number, []).append(row)
     return {number: _joined(number, group) for number, group in rows.items()}
 
 

@@ -1,8 +1,9 @@
 """Kirby21: 21 healthy people scanned twice; MPRAGE, FLAIR and T2w in NIfTI.
 
-Two layouts: NITRC's `KKI2009-33-FLAIR.nii[.gz]`, numbered by scan, and `visit_2/113/113-02-FLAIR.nii.gz`, by
-person and visit. Scan numbers are not paired in order, so a map from scan to person is needed to
-know who is who. SURVEY files are localizers of nine slices, not scans of a brain.
+Two layouts: NITRC's `KKI2009-33-FLAIR.nii[.gz]`, numbered by scan, in folders by sequence or by scan or flat,
+which is preferred, and `visit_2/113/113-02-FLAIR.nii.gz`, by person and visit. Scan numbers are not paired in
+order, so a map from scan to person is needed to know who is who. SURVEY files are localizers of nine slices,
+not scans of a brain.
 """
 
 from __future__ import annotations
@@ -142,21 +143,19 @@ def _facts(session: Session, number: int | None, people: People) -> tuple[Facts,
 
 def _people(files: list[Path]) -> People:
     who = {"sex": "SEX|GENDER", "age": "AGE"}
-    demography = tabular.find_table(files, "kirby21_demog*.csv", who | {"id": "SUBJECT_ID"})
-    per_scan = tabular.find_table(files, "kirby_info*.csv", who | {"id": "ID"})
-    columns = {"number": "VISIT_ID", "person": "SUBJECT_ID", "visit": "SUBJ_VISIT"}
-    visits = tabular.find_table(files, "subject_id_to_visit_id*.csv", columns)
-    notes = (
-        []
-        if demography.rows or per_scan.rows
-        else [note for note in (demography.note, per_scan.note) if note]
+    demography = tabular.find_table(
+        files, ("kirby21_demog*.csv", "kirby21_demog*.xls*"), who | {"id": "SUBJECT_ID"}
     )
-    if visits.note:
-        notes.append(
-            f"who was scanned twice is unknown ({visits.note}); splits cannot keep a person together"
-        )
+    per_scan = tabular.find_table(files, ("kirby_info*.csv", "kirby_info*.xls*"), who | {"id": "ID"})
+    columns = {"number": "VISIT_ID", "person": "SUBJECT_ID", "visit": "SUBJ_VISIT"}
+    visits = tabular.find_table(files, ("subject_id_to_visit_id*.csv",), columns, required=tuple(columns))
+    notes = [] if demography.rows or per_scan.rows else [*demography.notes, *per_scan.notes]
+    sessions = _sessions(visits)
+    if not sessions:
+        problem = visits.notes[0] if visits.notes else "the visit map has no usable row"
+        notes.append(f"who was scanned twice is unknown ({problem}); splits cannot keep a person together")
     return People(
-        sessions=_sessions(visits),
+        sessions=sessions,
         by_person={f"{number:03d}": facts for number, facts in _by_number(demography).items()},
         by_scan=_by_number(per_scan),
         notes=tuple(notes),
@@ -165,16 +164,16 @@ def _people(files: list[Path]) -> People:
 
 def _by_number(table: tabular.Table) -> dict[int, Facts]:
     return {
-        int(number): Facts(age_years=tabular.age(row.get("age")), sex=tabular.sex(row.get("sex")))
+        number: Facts(age_years=tabular.age(row.get("age")), sex=tabular.sex(row.get("sex")))
         for row in table.rows
-        if (number := tabular.number(row.get("id"))) is not None
+        if (number := tabular.whole(row.get("id"))) is not None
     }
 
 
 def _sessions(table: tabular.Table) -> dict[int, Session]:
     sessions = {}
     for row in table.rows:
-        number, person, visit = (tabular.number(row.get(name)) for name in ("number", "person", "visit"))
+        number, person, visit = (tabular.whole(row.get(name)) for name in ("number", "person", "visit"))
         if number is not None and person is not None and visit is not None:
-            sessions[int(number)] = Session(person=f"{int(person):03d}", visit=int(visit))
+            sessions[number] = Session(person=f"{person:03d}", visit=visit)
     return sessions

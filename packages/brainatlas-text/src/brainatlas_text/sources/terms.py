@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -42,3 +43,18 @@ def terms_of(key: str) -> Terms:
         return _table()[key]
     except KeyError:
         raise SourceError(f"no terms are known for {key!r}; known: {', '.join(_table())}") from None
+
+
+def terms_of_license(text: str) -> str:
+    """Key of the terms that the licence of a BIDS data set stands for; `unstated` for one we do not know."""
+    words = " ".join(re.findall(r"[a-z0-9]+", text.lower()))
+    if re.search(r"\bcc ?0\b|\bcc zero\b|creative commons zero", words):
+        return "cc0"
+    if re.search(r"\bpddl\b|public domain dedication", words):
+        return "pddl"
+    if not re.search(r"\bcc ?by\b|creative commons.*attribution", words):
+        return "unstated"
+    if re.search(r"\bnd\b|no ?deriv", words):
+        return "unstated"
+    kinds = (("nc", r"\bnc\b|non ?commercial"), ("sa", r"\bsa\b|share ?alike"))
+    return "-".join(["cc-by", *(name for name, pattern in kinds if re.search(pattern, words))])
