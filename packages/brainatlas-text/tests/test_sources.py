@@ -63,6 +63,7 @@ def test_the_order_is_by_key_whatever_the_order_on_disk(tmp_path):
 
 def test_two_files_that_claim_one_scan_are_named(tmp_path):
     touch(tmp_path, "ixi/IXI002-Guys-0828-T2.nii.gz", "ixi/IXI002-Guys-0999-T2.nii.gz")
+    (tmp_path / "ixi/IXI002-Guys-0999-T2.nii.gz").write_bytes(b"another scan")
     found = discover("ixi", tmp_path)
     assert [scan.image.name for scan in found.scans] == ["IXI002-Guys-0828-T2.nii.gz"]
     assert [(item.key, item.reason) for item in found.rejections] == [("ixi-002-t2w", "duplicate_key")]

@@ -102,6 +102,6 @@ def test_latin_1_and_utf_16_tables_are_read(tmp_path):
     for number, encoding in enumerate(("latin-1", "utf-16", "utf-8-sig")):
         path = tmp_path / f"t{number}.csv"
         path.write_bytes(text.encode(encoding))
-        table = tabular.find_table([path], "t*.csv", {"id": "ID", "name": "NAME", "age": "AGE"})
+        table = tabular.find_table([path], ("t*.csv",), {"id": "ID", "name": "NAME", "age": "AGE"})
         assert table.rows == ({"id": "1", "name": "Zoë", "age": "34,5"},)
         assert tabular.age(table.rows[0]["age"]) == 34.5

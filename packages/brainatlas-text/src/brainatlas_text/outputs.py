@@ -81,7 +81,9 @@ def write_description(
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "sources": {source: f"{t.name}, {t.url}" for source, t in sorted(terms_by_source.items())},
+        "sources": {
+            source: ", ".join(filter(None, (t.name, t.url))) for source, t in sorted(terms_by_source.items())
+        },
     }
     write_text(root / "provenance.json", json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
 

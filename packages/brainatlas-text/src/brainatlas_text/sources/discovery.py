@@ -116,7 +116,8 @@ def _problem(path: Path) -> str | None:
             if path.is_symlink()
             else "no such file"
         )
-    return None if os.access(path, os.R_OK) else "not readable for this user; change its permissions"
+    readable = os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
+    return None if readable else "not readable for this user; change its permissions"
 
 
 def _same_scan(one: Form, other: Form) -> bool:

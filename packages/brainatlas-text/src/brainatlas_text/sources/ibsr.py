@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from brainatlas_text import spaces
+from brainatlas_text import spaces, volumes
 from brainatlas_text.records import Facts, OrientationSource, SourceScan
 from brainatlas_text.sources import tabular
 from brainatlas_text.sources.discovery import Discovery, Form, choose, list_files
@@ -115,10 +115,13 @@ def _orientation(image: Path) -> Orientation:
 
 
 def _header_zooms_mm(image: Path) -> Any:
+    """Voxel sizes by the header alone: nibabel's reader of images would ask the `.mat` for them."""
     import nibabel as nib
 
-    loaded: Any = nib.load(image)
-    return np.asarray(loaded.header.get_zooms()[:3], dtype=np.float64)
+    header = next(path for path in volumes.companions(image) if ".hdr" in path.name.lower())
+    with nib.openers.ImageOpener(header) as file:
+        zooms = nib.AnalyzeHeader.from_fileobj(file).get_zooms()
+    return np.asarray(zooms[:3], dtype=np.float64)
 
 
 def _codes_of(matrix_file: Path, zooms_mm: Any) -> str:

@@ -2,9 +2,9 @@
 
 Preference: SUBJ_111 (average of the session's repeats, own space), RAW (first repeat, or all repeats to be
 averaged where asked for), T88_111 (Talairach space; whole head before masked), then the packaging of
-neurite-oasis (`OASIS_OAS1_0001_MR1/orig.nii.gz`, then `norm`, `aligned_norm`: NIfTI in FreeSurfer's
-order, scaled to 0..1 by others). Analyze stores no orientation; arrays run A, S, L in RAW and SUBJ_111 and L, A, S in
-T88_111. FSL_SEG and `seg35` are automatic maps and never labels here. Healthy by the source's account: a
+neurite-oasis (`OASIS_OAS1_0001_MR1/orig.nii.gz`, then `norm`, `aligned_norm`: NIfTI with FreeSurfer's axes,
+scaled to 0..1 by others). Analyze stores no orientation; arrays run A, S, L in RAW and SUBJ_111 and L, A, S
+in T88_111. FSL_SEG and `seg35` are automatic maps and never labels here. Healthy by the source's account: a
 Clinical Dementia Rating of 0, or none for the young.
 """
 
