@@ -104,3 +104,15 @@ def tiny_dataset(tiny_config) -> Path:
     """The tiny data set, built."""
     build(tiny_config)
     return tiny_config.out
+
+
+@pytest.fixture(scope="session")
+def quick() -> tuple[str, ...]:
+    """Recipe overrides that make a build take seconds."""
+    return QUICK
+
+
+@pytest.fixture(scope="session")
+def make_brain():
+    """A made-up person by number, as `tiny_brain` makes them."""
+    return tiny_brain

@@ -254,7 +254,8 @@ def test_health_is_known_only_from_a_column_that_says_it(cohort, column, values,
 @pytest.mark.parametrize(
     ("license_text", "key", "free"),
     [("CC0", "cc0", True), ("CC BY 4.0", "cc-by", True), ("CC-BY-NC-SA-4.0", "cc-by-nc-sa", True),
-     ("PDDL", "pddl", True), ("Creative Commons Attribution-ShareAlike 4.0", "cc-by-sa", True), ("CC BY-ND 4.0", "unstated", False),
+     ("PDDL", "pddl", True),
+     ("Creative Commons Attribution-ShareAlike 4.0", "cc-by-sa", True), ("CC BY-ND 4.0", "unstated", False),
      ("ask me", "unstated", False), ("", "unstated", False)],
 )  # fmt: skip
 def test_terms_are_those_of_the_licence_and_unknown_ones_forbid(cohort, license_text, key, free):
