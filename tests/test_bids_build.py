@@ -1,4 +1,4 @@
-"""A tiny BIDS cohort, built end to end: its people, labels and terms, and what makes the data set this one."""
+"""A tiny BIDS cohort, built end to end: its people, labels, terms, and what makes the data set this one."""
 
 import json
 

@@ -135,6 +135,7 @@ def write_oasis_workbook(path):
         ],
         "mpr>=3": [("ID", "M/F", "Age", "CDR"), ("OAS1_0001_MR1", "F", 74, 0)],
         "cohort select": [("some", "notes"), (1, 2)],
+        "lookup": [("ID", "Meaning"), ("OAS1_0004_MR1", "not a table of people")],
         "cross-sectional": [("ID", "M/F", "Age", "CDR"), ("OAS1_0003_MR1", "F", 73, 0.5)],
         "reliability": [],
     }  # fmt: skip

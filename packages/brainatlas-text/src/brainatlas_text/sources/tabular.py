@@ -58,27 +58,32 @@ def find_table(
 def _joined(
     path: Path, columns: Mapping[str, str], required: Sequence[str], optional: Sequence[str]
 ) -> Table:
-    """Rows of all sheets that have the required columns; raises ValueError where none has."""
-    rows: list[Row] = []
-    missing: dict[str, None] = {}
+    """Rows of the sheets that have most of the columns; raises ValueError where none has `required`."""
+    sheets = []
     problem = "empty"
     for header, *lines in (sheet for sheet in _read(path) if sheet):
         places = {name: _place(header, wanted) for name, wanted in columns.items()}
-        absent = [name for name, at in places.items() if at is None]
-        if any(name in absent for name in required):
-            wanted = ", ".join(columns[name].replace("|", " or ") for name in required if name in absent)
-            problem = f"no column {wanted}, found {', '.join(name.strip() for name in header)}"
-            continue
-        missing |= dict.fromkeys(name for name in absent if name not in optional)
-        found = [
-            {name: line[at].strip() for name, at in places.items() if at is not None and at < len(line)}
-            for line in lines
-        ]
-        rows += [row for row in found if any(row.values())]
+        found = {name: at for name, at in places.items() if at is not None}
+        if missing := [name for name in required if name not in found]:
+            names = ", ".join(name.strip() for name in header)
+            problem = f"no column {_listed(missing, columns)}, found {names}"
+        else:
+            sheets.append((found, lines))
+    most = max((len(found) for found, _ in sheets), default=0)
+    rows: list[Row] = []
+    for found, lines in sheets:
+        if len(found) == most:  # lookup tables on other sheets have an ID as well
+            cut = ({name: line[at].strip() for name, at in found.items() if at < len(line)} for line in lines)
+            rows += [row for row in cut if any(row.values())]
     if not rows:
         raise ValueError(problem)
-    listed = ", ".join(columns[name].replace("|", " or ") for name in missing)
-    return Table(rows=tuple(rows), notes=(f"{path}: no column {listed}",) if missing else ())
+    there = next(found for found, _ in sheets if len(found) == most)
+    absent = [name for name in columns if name not in there and name not in optional]
+    return Table(rows=tuple(rows), notes=(f"{path}: no column {_listed(absent, columns)}",) if absent else ())
+
+
+def _listed(names: Iterable[str], columns: Mapping[str, str]) -> str:
+    return ", ".join(columns[name].replace("|", " or ") for name in names)
 
 
 def number(text: str | None) -> float | None:
