@@ -119,7 +119,7 @@ def _header_zooms_mm(image: Path) -> Any:
     import nibabel as nib
 
     header = next(path for path in volumes.companions(image) if ".hdr" in path.name.lower())
-    with nib.openers.ImageOpener(header) as file:
+    with nib.openers.ImageOpener(str(header)) as file:
         zooms = nib.AnalyzeHeader.from_fileobj(file).get_zooms()
     return np.asarray(zooms[:3], dtype=np.float64)
 
