@@ -40,6 +40,18 @@ def test_forms_of_one_scan_are_one_scan(scans):
     assert [form.image.name for form in superseded] == ["OAS1_9003_MR1_mpr_n4_anon_111_t88_masked_gfc.img"]
 
 
+def test_the_real_matrix_of_another_grid_is_noted_and_not_used(real, tmp_path):
+    (tmp_path / "ibsr").symlink_to(real / "ibsr" / "IBSR_V2.0_ANALYZE")
+    (scan,) = discover("ibsr", tmp_path).scans
+    assert (scan.array_order, scan.orientation_source) == ("LIA", "convention")
+    assert "another grid" in scan.notes[0] and scan.facts.age_years == 37.0  # by the release's README
+
+
+def test_the_real_workbooks_lookup_sheets_are_no_people(real):
+    found = discover("ixi", real)
+    assert found.notes == () and not any(scan.notes for scan in found.scans)
+
+
 def test_both_releases_of_a_labeled_person_agree_on_every_side(real, scans):
     nifti = volumes.load_labels(scans["ibsr-01-t1w"].dseg)
     folder = real / "ibsr/IBSR_V2.0_ANALYZE/IBSR_01/segmentation/analyze"

@@ -325,6 +325,18 @@ def test_freesurfers_maps_come_after_those_with_a_table(cohort):
     assert labels_of(cohort)[0] == "sub-01_dseg.nii.gz"
 
 
+def test_synthsegs_maps_need_no_table(cohort):
+    image(cohort / "derivatives/x/sub-01/anat/sub-01_desc-synthseg_dseg.nii.gz")
+    assert labels_of(cohort) == ("sub-01_desc-synthseg_dseg.nii.gz", None, "synthseg", "provided")
+
+
+def test_people_of_the_one_bids_folder_may_be_listed_as_it_does(cohort, tmp_path):
+    image(cohort / "sub-02/anat/sub-02_T1w.nii.gz")
+    people(cohort, ("participant_id", "age"), ("sub-02", "30"))
+    chosen = find([f"bids:{cohort}"], tmp_path, Selection(subjects=cohort / "participants.tsv"))
+    assert [scan.key for scan in chosen.scans] == ["mycohort-02-t1w"]
+
+
 def test_freesurfers_folders_are_found_by_session_and_inside_another_pipeline(cohort):
     for session in ("1", "2"):
         image(cohort / f"sub-02/ses-{session}/anat/sub-02_ses-{session}_T1w.nii.gz")

@@ -1,10 +1,19 @@
 """Which scans are used: lists, the paper's numbers, health, people under two ids."""
 
+import itertools
+import tempfile
+from pathlib import Path
+
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse.csgraph import connected_components
 
 from brainatlas_text.errors import SourceError
+from brainatlas_text.records import SourceScan
 from brainatlas_text.sources import find
-from brainatlas_text.sources.selection import PAPER, Selection
+from brainatlas_text.sources.selection import PAPER, Selection, join_people
 
 pytestmark = pytest.mark.unit
 
@@ -105,6 +114,24 @@ def test_a_person_joined_with_themselves_or_in_a_circle_is_one_person(root):
     path = listed(root, "ixi-001 ixi-001\nixi-001 ixi-002\nixi-002 ixi-001\n")
     subjects = {scan.key: scan.subject for scan in chosen(root, same_person=path).scans}
     assert subjects["ixi-001-t1w"] == subjects["ixi-002-t1w"] == "ixi-001"
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=9))
+def test_people_are_one_exactly_where_a_chain_of_pairs_joins_them(pairs):
+    scans = [
+        SourceScan(
+            key=f"x-{n}-t1w", subject=f"x-{n}", source="x", sequence="T1w", image=Path("x"), terms="ixi"
+        )
+        for n in range(8)
+    ]
+    links = np.zeros((8, 8))
+    links[tuple(np.array(pairs).T)] = 1
+    _, component = connected_components(links, directed=False)
+    with tempfile.TemporaryDirectory() as folder:
+        path = listed(Path(folder), "".join(f"x-{a} x-{b}\n" for a, b in pairs))
+        subjects = [scan.subject for scan in join_people(scans, path)]
+    for one, other in itertools.combinations(range(8), 2):
+        assert (subjects[one] == subjects[other]) == (component[one] == component[other])
 
 
 def test_a_list_of_pairs_with_one_id_or_an_unknown_one_is_an_error(root):

@@ -205,13 +205,18 @@ def open_folder():
         place = Path(name)
         place.chmod(0o755)
         (place / "ixi" / "closed").mkdir(parents=True)
+        for name in ("sub-01", "sub-02"):
+            (place / "mine" / name / "anat").mkdir(parents=True)
+            (place / "mine" / name / "anat" / f"{name}_T1w.nii.gz").touch()
+        (place / "mine/sub-02/anat").chmod(0)
         for path in ("ixi/IXI002-Guys-0828-T2.nii.gz", "ixi/IXI003-Guys-0828-T2.nii.gz", "ixi/IXI.csv"):
             (place / path).write_text("IXI_ID,AGE\n2,37\n")
         (place / "ixi/IXI003-Guys-0828-T2.nii.gz").chmod(0)
         (place / "ixi/IXI.csv").chmod(0)
         (place / "ixi/closed").chmod(0)
         yield place
-        (place / "ixi/closed").chmod(stat.S_IRWXU)
+        for name in ("ixi/closed", "mine/sub-02/anat"):
+            (place / name).chmod(stat.S_IRWXU)
 
 
 def test_what_may_not_be_read_is_named_and_the_rest_is_found(open_folder, nobody):
@@ -221,3 +226,9 @@ def test_what_may_not_be_read_is_named_and_the_rest_is_found(open_folder, nobody
     assert "permissions" in found.rejections[0].detail
     said = " ".join(found.notes)
     assert "closed: cannot be looked into" in said and "IXI.csv: not a usable table" in said
+
+
+def test_a_person_of_a_bids_folder_who_may_not_be_read_is_named(open_folder, nobody):
+    found = discover(f"bids:{open_folder / 'mine'}", open_folder)
+    assert [scan.key for scan in found.scans] == ["mine-01-t1w"]
+    assert "sub-02/anat: cannot be looked into" in found.notes[-1]

@@ -19,7 +19,7 @@ from brainatlas_text.records import Sequence as MriSequence
 from brainatlas_text.sources.bids_files import BidsFile, anat_files, folders_in, parse
 from brainatlas_text.sources.bids_labels import Map, map_for, maps_of, pipelines_of
 from brainatlas_text.sources.bids_people import People, facts_of, read_json, read_people
-from brainatlas_text.sources.discovery import Discovery, Form, choose, reject
+from brainatlas_text.sources.discovery import Discovery, Form, choose, reject, unreadable_folders
 from brainatlas_text.sources.terms import terms_of_license
 
 PREFIX = "bids:"
@@ -67,10 +67,11 @@ def discover(folder: Path, *, average_repeats: bool = False) -> Discovery:
     if not forms and not rejections:
         raise SourceError(f"{folder}: no scan found; expected files such as sub-01/anat/sub-01_T1w.nii.gz")
     scans, clashes = choose(forms)
+    closed = [note for person in folders_in(folder, "sub-*") for note in unreadable_folders(person)]
     return Discovery(
         scans=scans,
         rejections=(*rejections, *clashes),
-        notes=(*cohort.people.notes, *_notes(unused, unused_maps)),
+        notes=(*cohort.people.notes, *_notes(unused, unused_maps), *closed),
         health_criterion=cohort.people.health_criterion,
     )
 

@@ -1,9 +1,9 @@
 """Label maps and brain masks in the derivatives of a BIDS data set, and which scan each belongs to.
 
-A map is used where its numbers are told by a table (`dseg.tsv` beside it or above it) or by FreeSurfer
-(`mri/aseg.mgz`, `desc-aseg`, `desc-aparcaseg`), and where it lies in the space of the scan: one without
-`space-` in that of the one scan it can mean, T1w first, and in that of others of the session only on the very
-same grid. Maps of tissues, of other spaces and without a table are named and not used.
+A map is used where its numbers are told by a table (`dseg.tsv` beside it or above it), by FreeSurfer
+(`mri/aseg.mgz`, `desc-aseg`, `desc-aparcaseg`) or by SynthSeg (`desc-synthseg`), and where it lies in the space
+of the scan: one without `space-` in that of the one scan it can mean, T1w first, and in that of others of the
+session only on the very same grid. Maps of tissues, of other spaces and without a table are named and not used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ from brainatlas_text.sources.bids_files import BidsFile, anat_files, applicable,
 
 FREESURFER_MAPS = ("aseg.mgz", "aparc+aseg.mgz", "aparc.DKTatlas+aseg.mgz")
 """Of a person's `mri` folder; all give the same canonical numbers."""
-_FREESURFER_DESCRIPTIONS = ("aseg", "aparcaseg")
+_DESCRIBED: Mapping[str, tuple[str, LabelMethod]] = {
+    "aseg": ("freesurfer", "freesurfer"),
+    "aparcaseg": ("freesurfer", "freesurfer"),
+    "synthseg": ("synthseg", "provided"),
+}
+"""Scheme and method of maps whose `desc-` tells what their numbers mean."""
 _OWN_SPACES = ("orig", "T1w", "T2w", "FLAIR")
 
 
@@ -75,10 +80,10 @@ def _dseg(file: BidsFile, pipeline: Path) -> Map | str:
     if space is not None and space not in _OWN_SPACES:
         return f"in space {space}"
     table = applicable(file, "dseg", pipeline)
-    if file.entities.get("desc") in _FREESURFER_DESCRIPTIONS:
-        return Map(
-            path=file.path, kind="dseg", entities=file.entities, method="freesurfer", scheme="freesurfer"
-        )
+    described = _DESCRIBED.get(file.entities.get("desc", "").lower())
+    if described is not None:
+        scheme, method = described
+        return Map(path=file.path, kind="dseg", entities=file.entities, method=method, scheme=scheme)
     if table is None:
         return "no dseg.tsv says what the numbers mean"
     try:

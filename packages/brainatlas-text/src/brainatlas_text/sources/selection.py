@@ -109,7 +109,7 @@ def _fingerprint(rows: Sequence[tuple[str, ...]]) -> str:
 
 def join_people(scans: Sequence[SourceScan], path: Path) -> tuple[SourceScan, ...]:
     """Give scans of one person one subject, that of the id named first; facts that contradict get a note."""
-    subjects = _subjects_by_id(scans)
+    subjects = {name: scan.subject for scan in scans for name in _names(scan, scans)}
     same: dict[str, str] = {}
     for row in read_ids(path, 2):
         first, second = (_root(same, _found(name, subjects, path)) for name in row)
@@ -133,7 +133,7 @@ def select(
     """
     wanted = {row[0] for row in read_ids(path, 1)}
     names = {
-        scan.key: {scan.key, scan.subject, before.subject} for scan, before in zip(scans, asked, strict=True)
+        scan.key: {scan.subject, *_names(before, asked)} for scan, before in zip(scans, asked, strict=True)
     }
     refused = {
         item: {item.key} | {item.key.rsplit("-", cut)[0] for cut in range(1, item.key.count("-"))}
@@ -185,11 +185,11 @@ def _first(scans: Iterable[SourceScan], source: str, quota: Quota) -> list[Sourc
     return chosen
 
 
-def _subjects_by_id(scans: Iterable[SourceScan]) -> dict[str, str]:
-    subjects = {}
-    for scan in scans:
-        subjects[scan.key] = subjects[scan.subject] = scan.subject
-    return subjects
+def _names(scan: SourceScan, scans: Sequence[SourceScan]) -> tuple[str, ...]:
+    """Ids of a scan in a list: its key, its person, and `sub-01` where there is one BIDS folder only."""
+    of_bids = {other.source for other in scans} - PAPER.keys()
+    label = scan.subject.removeprefix(f"{scan.source}-")
+    return (scan.key, scan.subject, *([f"sub-{label}"] if of_bids == {scan.source} else []))
 
 
 def _found(name: str, subjects: Mapping[str, str], path: Path) -> str:
