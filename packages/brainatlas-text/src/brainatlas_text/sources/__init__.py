@@ -69,9 +69,11 @@ def find(sources: Sequence[str], root: Path, chosen: Selection) -> Selected:
 
 def name_of(source: str) -> str:
     """Name of a source in keys and file names: its own, or that of the folder after `bids:`."""
-    return (
-        bids.source_name(Path(source.removeprefix(bids.PREFIX))) if source.startswith(bids.PREFIX) else source
-    )
+    return bids.source_name(_bids_folder(source)) if source.startswith(bids.PREFIX) else source
+
+
+def _bids_folder(source: str) -> Path:
+    return Path(source.removeprefix(bids.PREFIX)).expanduser()  # no shell expands the ~ of bids:~/study
 
 
 def discover(
@@ -85,8 +87,7 @@ def discover(
     without any scan of the source.
     """
     if source.startswith(bids.PREFIX):
-        folder = Path(source.removeprefix(bids.PREFIX))
-        found = bids.discover(folder, average_repeats=average_repeats)
+        found = bids.discover(_bids_folder(source), average_repeats=average_repeats)
     elif source in SOURCES:
         folder = _source_folder(source, root)
         found = _adapter(source, average_repeats)(folder)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from brainatlas_text.errors import SourceError
@@ -41,6 +41,25 @@ class Cohort:
     pipelines: tuple[Path, ...]
 
 
+@dataclass(slots=True)
+class Unused:
+    """What is passed over, to be named once for the whole folder."""
+
+    scans: Counter[str] = field(default_factory=Counter)
+    """Number of files by what they are."""
+    maps: dict[str, list[str]] = field(default_factory=dict)
+    """Names of label maps by the reason."""
+
+    def notes(self) -> list[str]:
+        """A line for each reason and one for all scans."""
+        lines = [
+            f"label maps not used: {len(names)} such as {names[0]}: {reason}"
+            for reason, names in sorted(self.maps.items())
+        ]
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(self.scans.items()))
+        return [*lines, f"scans not used: {counts}"] if counts else lines
+
+
 def discover(folder: Path, *, average_repeats: bool = False) -> Discovery:
     """Find the scans of a BIDS folder. Raises SourceError where it is none."""
     if not folder.is_dir():
@@ -48,43 +67,24 @@ def discover(folder: Path, *, average_repeats: bool = False) -> Discovery:
             f"{folder}: no such folder; bids:PATH takes the folder that holds sub-01, sub-02 ..."
         )
     cohort = _cohort(folder)
+    people = folders_in(folder, "sub-*")
+    unused = Unused()
     forms: list[Form] = []
     rejections: list[Rejection] = []
-    unused = Counter[str]()
-    unused_maps: dict[str, list[str]] = {}
-    for person in folders_in(folder, "sub-*"):
-        files, refused = _usable(person, cohort, unused)
-        maps, others = maps_of(cohort.pipelines, person.name.removeprefix("sub-")) if files else ([], [])
-        found = _forms(files, cohort, maps, average_repeats)
+    for person in people:
+        found, refused = _person(person, cohort, average_repeats, unused)
         forms += found
         rejections += refused
-        used = {form.scan.dseg for form in found}
-        if not any(item.path in used for item in maps if item.kind == "dseg"):
-            unclear = "which scan of the person they belong to is not clear"
-            others += [(unclear, item.path.name) for item in maps if item.kind == "dseg"]
-        for reason, name in others:
-            unused_maps.setdefault(reason, []).append(name)
     if not forms and not rejections:
         raise SourceError(f"{folder}: no scan found; expected files such as sub-01/anat/sub-01_T1w.nii.gz")
     scans, clashes = choose(forms)
-    closed = [note for person in folders_in(folder, "sub-*") for note in unreadable_folders(person)]
+    closed = (note for person in people for note in unreadable_folders(person))
     return Discovery(
         scans=scans,
         rejections=(*rejections, *clashes),
-        notes=(*cohort.people.notes, *_notes(unused, unused_maps), *closed),
+        notes=(*cohort.people.notes, *unused.notes(), *closed),
         health_criterion=cohort.people.health_criterion,
     )
-
-
-def _notes(unused: Counter[str], unused_maps: Mapping[str, list[str]]) -> list[str]:
-    notes = [
-        f"label maps not used: {len(names)} such as {names[0]}: {reason}"
-        for reason, names in sorted(unused_maps.items())
-    ]
-    if unused:
-        counts = ", ".join(f"{name} {count}" for name, count in sorted(unused.items()))
-        notes.append(f"scans not used: {counts}")
-    return notes
 
 
 def source_name(folder: Path) -> str:
@@ -110,7 +110,25 @@ def _cohort(folder: Path) -> Cohort:
     )
 
 
-def _usable(person: Path, cohort: Cohort, unused: Counter[str]) -> tuple[list[BidsFile], list[Rejection]]:
+def _person(
+    person: Path, cohort: Cohort, average_repeats: bool, unused: Unused
+) -> tuple[list[Form], list[Rejection]]:
+    """Forms of the scans of one person, and scans that are refused on sight."""
+    files, rejections = _usable(person, cohort, unused)
+    if not files:
+        return [], rejections
+    maps, not_used = maps_of(cohort.pipelines, person.name.removeprefix("sub-"))
+    forms = _forms(files, cohort, maps, average_repeats)
+    dsegs = [item.path for item in maps if item.kind == "dseg"]
+    if not {form.scan.dseg for form in forms} & set(dsegs):
+        unclear = "which scan of the person they belong to is not clear"
+        not_used += [(unclear, path.name) for path in dsegs]
+    for reason, name in not_used:
+        unused.maps.setdefault(reason, []).append(name)
+    return forms, rejections
+
+
+def _usable(person: Path, cohort: Cohort, unused: Unused) -> tuple[list[BidsFile], list[Rejection]]:
     """The scans of a person's folder; counts what is not used."""
     files, rejections = [], []
     for path in anat_files(person):
@@ -118,20 +136,20 @@ def _usable(person: Path, cohort: Cohort, unused: Counter[str]) -> tuple[list[Bi
             continue
         file = parse(path)
         if file is None or file.entities.get("sub") != person.name.removeprefix("sub-"):
-            unused["names that are not BIDS"] += 1
+            unused.scans["names that are not BIDS"] += 1
         elif file.suffix not in SEQUENCES:
-            unused[file.suffix] += 1
+            unused.scans[file.suffix] += 1
         elif file.entities.get("part", "mag") != "mag":
-            unused[f"part-{file.entities['part']}"] += 1
+            unused.scans[f"part-{file.entities['part']}"] += 1
         elif others := sorted(file.entities.keys() - _READ):
-            unused[f"{others[0]}-"] += 1
+            unused.scans[f"{others[0]}-"] += 1
         elif "ce" in file.entities:
             detail = (
                 f"{path}: taken with a contrast agent (ce-{file.entities['ce']}), which changes the image"
             )
             rejections.append(reject(_key(file, cohort.name), "contrast_agent", detail))
         elif not file.entities.get("run", "1").isdigit():
-            unused["names that are not BIDS"] += 1
+            unused.scans["names that are not BIDS"] += 1
         else:
             files.append(file)
     return files, rejections

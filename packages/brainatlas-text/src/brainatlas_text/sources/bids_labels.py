@@ -1,9 +1,9 @@
 """Label maps and brain masks in the derivatives of a BIDS data set, and which scan each belongs to.
 
 A map is used where its numbers are told by a table (`dseg.tsv` beside it or above it), by FreeSurfer
-(`mri/aseg.mgz`, `desc-aseg`, `desc-aparcaseg`) or by SynthSeg (`desc-synthseg`), and where it lies in the space
-of the scan: one without `space-` in that of the one scan it can mean, T1w first, and in that of others of the
-session only on the very same grid. Maps of tissues, of other spaces and without a table are named and not used.
+(`mri/aseg.mgz`, `desc-aseg`, `desc-aparcaseg`) or by SynthSeg (`desc-synthseg`), and where it lies in the
+space of the scan: one without `space-` in that of the one scan it can mean, T1w first, and in that of others
+of the session only on the very same grid. What is not used is named with the reason.
 """
 
 from __future__ import annotations
