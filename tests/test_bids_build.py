@@ -112,6 +112,14 @@ def test_another_selection_is_another_data_set(dataset, arguments, tmp_path, cap
     assert cli.main(arguments) == 3  # as it was: nothing to do
 
 
+def test_nobody_left_is_an_error_with_the_reasons(arguments, tmp_path, capsys):
+    people = tmp_path / "people.txt"
+    people.write_text("tiny-04\n")
+    assert cli.main([*arguments, "--out", str(tmp_path / "out"), "--subjects", str(people)]) == 2
+    said = capsys.readouterr().err
+    assert "no scan is left" in said and "not_healthy: 1" in said and not (tmp_path / "out").exists()
+
+
 def test_mistakes_in_a_selection_are_one_line_and_exit_code_2(arguments, tmp_path, capsys):
     people = tmp_path / "people.txt"
     people.write_text("tiny-011\n")

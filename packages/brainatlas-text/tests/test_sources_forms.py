@@ -242,6 +242,13 @@ def test_the_average_that_the_source_made_goes_before_the_repeats(tmp_path):
     assert "sbj_111" in scan.image.name and scan.repeats == () and len(scan.superseded) == 2
 
 
+def test_of_two_averages_that_of_more_repeats_is_used(tmp_path):
+    for n in (3, 4):
+        analyze(tmp_path / f"oasis/{PROCESSED}/SUBJ_111/{SESSION}_mpr_n{n}_anon_sbj_111", "ASL", ">")
+    found = discover("oasis", tmp_path)
+    assert "_n4_" in found.scans[0].image.name and not found.rejections
+
+
 def test_neurite_oasis_stands_behind_the_sources_own_forms_and_its_maps_are_no_labels(tmp_path):
     for name in ("orig", "norm", "aligned_norm", "seg35", "aligned_seg35", "seg4"):
         nifti(tmp_path / f"oasis/OASIS_{SESSION}/{name}.nii.gz", "LIA")

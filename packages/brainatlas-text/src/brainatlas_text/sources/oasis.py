@@ -49,11 +49,19 @@ class SourceFacts:
     notes: tuple[str, ...] = ()
 
 
+def _average(ending: str, array_order: str, *, stripped: bool = False) -> tuple[Kind, ...]:
+    """A form made of n repeats; of two such files the one of more repeats."""
+    return tuple(
+        Kind(name=re.compile(rf"_n{n}_anon_{ending}", re.I), array_order=array_order, stripped=stripped)
+        for n in (4, 3, 2, 1)
+    )
+
+
 _KINDS = (
-    Kind(name=re.compile(r"_n\d_anon_sbj_111", re.I), array_order="ASL"),
+    *_average("sbj_111", "ASL"),
     *(Kind(name=re.compile(rf"-{n}_anon", re.I), array_order="ASL", repeat=True) for n in range(1, 5)),
-    Kind(name=re.compile(r"_n\d_anon_111_t88_gfc", re.I), array_order="LAS"),
-    Kind(name=re.compile(r"_n\d_anon_111_t88_masked_gfc", re.I), array_order="LAS", stripped=True),
+    *_average("111_t88_gfc", "LAS"),
+    *_average("111_t88_masked_gfc", "LAS", stripped=True),
     Kind(name=re.compile(r"orig\.nii(\.gz)?", re.I), array_order=None),
     Kind(name=re.compile(r"norm\.nii(\.gz)?", re.I), array_order=None, stripped=True),
     Kind(name=re.compile(r"aligned_norm\.nii(\.gz)?", re.I), array_order=None, stripped=True),
