@@ -80,7 +80,7 @@ def test_ibsr_labels_are_cma_numbers_on_the_image(out: Path) -> None:
         np.asarray(nib.load(f"{base}{kind}.nii.gz").dataobj)[..., 0]
         for kind in ("seg_ana", "ana_brainmask", "ana_strip", "segTRI_ana", "segTRI_fill_ana")
     )
-    assert set(np.unique(seg).tolist()) <= set(scheme("ibsr-cma"))
+    assert set(np.unique(seg).tolist()) <= scheme("ibsr-cma").canonical.keys()
     assert len(np.unique(to_canonical(seg, "ibsr-cma", "seg"))) > 30
     assert np.array_equal(image > 0, brain > 0) and (brain[seg > 0] == 1).all()
     assert np.array_equal(filled > 0, brain > 0)

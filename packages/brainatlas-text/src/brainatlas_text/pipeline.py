@@ -75,10 +75,10 @@ def build(config: BuildConfig, progress: Progress | None = None) -> BuildSummary
     """Build the data set. Raises InputError for what the user can mend and StageError for a failure."""
     found = find(tuple(dict.fromkeys(config.sources)), config.root, config.selection)
     if not found.scans:
-        raise SourceError(f"{config.root}: no scan is left of {', '.join(config.sources)}; {_why(found)}")
+        raise SourceError(f"{', '.join(config.sources)}: no scan is left; {_why(found)}")
     if not any(scan.dseg for scan in found.scans):
         raise SourceError(
-            f"{config.root}: no scan of {', '.join(config.sources)} has labels, but labels are carried "
+            f"{', '.join(config.sources)}: no scan has labels, but labels are carried "
             "from labeled people to all others; add a source with label maps, such as ibsr"
         )
     workspace = Workspace(config.out)
