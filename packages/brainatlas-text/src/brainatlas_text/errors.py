@@ -4,6 +4,7 @@ BrainAtlasError           everything this package raises on purpose; exit code 1
 ├── InputError            the user's input is at fault; exit code 2
 │   ├── SourceError       a source folder, scan file or spreadsheet cannot be used
 │   ├── GeometryError     an affine, grid or orientation cannot be used
+│   │   └── OffGridError  labels lie elsewhere than their image
 │   ├── LabelError        a label number or label scheme is not known
 │   ├── RecipeError       a recipe key or value is wrong
 │   ├── PhraseError       a phrase table is wrong
@@ -30,6 +31,10 @@ class SourceError(InputError):
 
 class GeometryError(InputError):
     """An affine, grid or orientation cannot be used."""
+
+
+class OffGridError(GeometryError):
+    """Labels lie elsewhere than their image."""
 
 
 class LabelError(InputError):

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from brainatlas_text import labels, spaces, volumes
-from brainatlas_text.dseg_tables import read_dseg_table
+from brainatlas_text import spaces, volumes
 from brainatlas_text.engines import extraction, masks, pictures, resample
 from brainatlas_text.engines.bias import FINE, correct_bias
 from brainatlas_text.engines.masks import BoolArray
-from brainatlas_text.errors import GeometryError, InputError, LabelError, SourceError
+from brainatlas_text.errors import GeometryError, InputError, LabelError, OffGridError, SourceError
 from brainatlas_text.records import Preparation, PreparedScan, Rejection, SourceScan
+from brainatlas_text.source_labels import canonical_labels
 from brainatlas_text.volumes import Volume
 from brainatlas_text.workspace import Workspace, digest, file_digest, write_text, write_volume
 
@@ -33,13 +33,12 @@ METHODS = (
     "scaled between the 0.5th and 99.5th percentile of the brain."
 )
 MAX_INTENSITY = 4095
-MIN_LABELS_ON_BRAIN = 0.9
-"""Of labels on another grid than the image: least part of their tissue that lies on the brain mask."""
 NUM_BINS = 64
 """Of the histograms in the record."""
 _REASONS: Mapping[type[InputError], str] = {
     SourceError: "unreadable",
     GeometryError: "bad_geometry",
+    OffGridError: "labels_off_grid",
     LabelError: "unknown_label",
 }
 
@@ -111,7 +110,7 @@ def _prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> P
     image = volumes.thin(original, factors)
     mask, method, detail, notes = _brain(image, scan)
     _check_brain(mask, image, scan, config)
-    dseg = _canonical_labels(scan, original, image, mask) if scan.dseg else None
+    dseg = canonical_labels(scan, image, mask) if scan.dseg else None
     even = correct_bias(image, mask) if config.bias_correction else image.array
     low, high = _range(even, mask, config)
     scaled = _scale(even, mask, low, high)
@@ -212,76 +211,12 @@ def _brain(image: Volume, scan: SourceScan) -> tuple[BoolArray, str, str, tuple[
 def _provided_mask(path: Path, array_order: str | None, image: Volume) -> tuple[BoolArray | None, str]:
     """The mask on the image's grid, or None and why it is not used."""
     try:
-        mask = volumes.load(path, array_order if _stores_no_orientation(path) else None)
+        mask = volumes.load(path, array_order if volumes.stores_no_orientation(path) else None)
     except InputError as error:
         return None, f"brain mask not used: {error}"
-    if not _same_box(mask, image):
+    if not resample.same_box(mask, image):
         return None, f"brain mask {path.name} not used: it lies on another grid than the image"
-    return _onto(Volume((mask.array > 0.5).astype(np.uint8), mask.affine), image) > 0, ""
-
-
-def _canonical_labels(
-    scan: SourceScan, original: Volume, image: Volume, mask: BoolArray
-) -> NDArray[np.uint8]:
-    """The source's labels in canonical numbers on the prepared grid, by nearest neighbor from another.
-
-    Labels of the image's own field of view are taken as they lie. Those of another one, such as FreeSurfer's
-    conformed cube, must lie in this brain: where the header is a convention, or where too little of their
-    tissue falls on the mask, they are refused.
-    """
-    assert scan.dseg is not None and (scan.label_scheme is not None or scan.label_table is not None)
-    order = scan.array_order if _stores_no_orientation(scan.dseg) else None
-    given = volumes.load_labels(scan.dseg, order)
-    scheme = read_dseg_table(scan.label_table) if scan.label_table else labels.scheme(scan.label_scheme or "")
-    same_box = _same_box(given, original)
-    if not same_box and scan.array_order is not None:
-        raise _Refusal(
-            "labels_off_grid",
-            f"{scan.dseg}: the labels lie on another grid than {scan.image.name} "
-            f"({given.shape} and {original.shape} voxels); resample them or exclude the scan",
-        )
-    canonical = Volume(labels.to_canonical(given.array, scheme, str(scan.dseg)), given.affine)
-    moved = _onto(canonical, image)
-    if not same_box and (share := _share_on_brain(canonical, moved, image, mask)) < MIN_LABELS_ON_BRAIN:
-        raise _Refusal(
-            "labels_off_grid",
-            f"{scan.dseg}: the labels lie on another grid than {scan.image.name}, "
-            f"and {share:.0%} of their tissue on its brain, expected {MIN_LABELS_ON_BRAIN:.0%}; "
-            "correct their header or exclude the scan",
-        )
-    return moved
-
-
-def _share_on_brain(canonical: Volume, moved: NDArray[np.uint8], image: Volume, mask: BoolArray) -> float:
-    """Part of the labeled tissue (no sulcal CSF, no vessels) that lies on the mask."""
-    tissue = [n for n, row in labels.canonical_table().items() if row.named and n != labels.OUTER_CSF]
-    whole_ml = float(np.isin(canonical.array, tissue).sum()) * canonical.voxel_ml
-    return float((np.isin(moved, tissue) & mask).sum()) * image.voxel_ml / max(whole_ml, 1e-6)
-
-
-def _stores_no_orientation(path: Path) -> bool:
-    return path.name.lower().endswith((".img", ".hdr", ".img.gz", ".hdr.gz"))
-
-
-def _same_box(one: Volume, other: Volume) -> bool:
-    """Whether two grids cover the same box of the world to within a voxel."""
-    tolerance_mm = float(max(one.zooms_mm.max(), other.zooms_mm.max()))
-    return bool(np.abs(_corners(one) - _corners(other)).max() <= tolerance_mm)
-
-
-def _corners(volume: Volume) -> NDArray[np.float64]:
-    ends = np.array(list(np.ndindex(2, 2, 2))) * volume.shape - 0.5
-    return spaces.apply(volume.affine, ends)
-
-
-def _onto(mask: Volume, image: Volume) -> NDArray[np.uint8]:
-    """Nearest values of a uint8 map on the image's grid."""
-    if mask.shape == image.shape and np.allclose(mask.affine, image.affine, atol=1e-3):
-        return np.asarray(mask.array, dtype=np.uint8)
-    mask_from_image_vox = spaces.invert(mask.affine) @ image.affine
-    return np.asarray(
-        resample.nearest(mask.array, mask_from_image_vox, ((0, 0, 0), image.shape)), dtype=np.uint8
-    )
+    return resample.onto(Volume((mask.array > 0.5).astype(np.uint8), mask.affine), image) > 0, ""
 
 
 def _range(array: NDArray[np.float32], mask: BoolArray, config: PrepareConfig) -> tuple[float, float]:

@@ -137,6 +137,11 @@ def thin_to(volume: Volume, grid_mm: float) -> Volume:
     return thin(volume, (i, j, k))
 
 
+def stores_no_orientation(path: Path) -> bool:
+    """Whether the file's format (Analyze) says nothing of the directions of its axes."""
+    return path.name.lower().endswith((".img", ".hdr", ".img.gz", ".hdr.gz"))
+
+
 def companions(path: Path) -> tuple[Path, ...]:
     """The files of one scan: header and voxels of an Analyze or NIfTI pair, else the file itself."""
     name = path.name

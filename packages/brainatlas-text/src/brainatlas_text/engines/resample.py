@@ -12,7 +12,9 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from brainatlas_text import spaces
 from brainatlas_text.spaces import Affine
+from brainatlas_text.volumes import Volume
 
 Box = tuple[tuple[int, int, int], tuple[int, int, int]]
 """First index and shape of a part of the target grid."""
@@ -32,6 +34,25 @@ def nearest(source: NDArray[Any], source_from_target_vox: Affine, box: Box) -> N
     out = np.empty(shape, dtype=source.dtype)
     _nearest(source, np.ascontiguousarray(source_from_target_vox, dtype=np.float64), np.array(start), out)
     return out
+
+
+def same_box(one: Volume, other: Volume) -> bool:
+    """Whether two grids cover the same box of the world to within a voxel."""
+    tolerance_mm = float(max(one.zooms_mm.max(), other.zooms_mm.max()))
+    return bool(np.abs(_corners(one) - _corners(other)).max() <= tolerance_mm)
+
+
+def onto(labels: Volume, grid: Volume) -> NDArray[np.uint8]:
+    """Nearest values of a uint8 map on the other volume's grid."""
+    if labels.shape == grid.shape and np.allclose(labels.affine, grid.affine, atol=1e-3):
+        return np.asarray(labels.array, dtype=np.uint8)
+    labels_from_grid_vox = spaces.invert(labels.affine) @ grid.affine
+    return np.asarray(nearest(labels.array, labels_from_grid_vox, ((0, 0, 0), grid.shape)), dtype=np.uint8)
+
+
+def _corners(volume: Volume) -> NDArray[np.float64]:
+    ends = np.array(list(np.ndindex(2, 2, 2))) * volume.shape - 0.5
+    return spaces.apply(volume.affine, ends)
 
 
 def box_of(mask: NDArray[Any]) -> Box:
