@@ -1,8 +1,8 @@
 """A source's own labels, in canonical numbers on the grid of the prepared scan.
 
 Input: where the labels lie and what tells their numbers (a scheme of the package, or a BIDS `dseg.tsv`), the
-image and its brain mask. Labels of the image's field of view are taken as they lie; those of another one, such
-as FreeSurfer's cube of 256 voxels, come by nearest neighbor in scanner space and must lie in this brain.
+image and its brain mask. Labels of the image's field of view are taken as they lie; those of another one,
+such as FreeSurfer's cube of 256 voxels, come by nearest neighbor in scanner space and must lie in this brain.
 """
 
 from __future__ import annotations
