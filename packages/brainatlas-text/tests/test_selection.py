@@ -48,7 +48,7 @@ def test_a_list_picks_people_and_scans_with_comments_and_blank_lines(root):
     found = chosen(root, subjects=path)
     keys = [scan.key for scan in found.scans]
     assert keys == ["ixi-002-t1w", "ixi-002-t2w", "ixi-004-t2w", "oasis-0001-1-t1w", "oasis-0001-2-t1w"]
-    assert not found.rejections and "5 of 12 scans" in found.notes[-1]
+    assert not found.rejections and "5 of 12 scans" in found.notes["selection"][0]
 
 
 def test_a_table_picks_by_its_first_column(root):
@@ -195,7 +195,7 @@ def test_the_papers_numbers_are_taken_by_the_stated_rule(tmp_path):
 def test_the_papers_numbers_where_fewer_are_there_and_of_a_strange_source(root, tmp_path):
     found = chosen(root, subjects="paper")
     assert len(found.scans) == 5 + 1  # Guys' where IOP has none; one session a person
-    assert "5 of 64 T2w scans of ixi, no more are here" in " ".join(found.notes)
+    assert "5 of 64 T2w scans of ixi, no more are here" in " ".join(found.notes["selection"])
     scan = tmp_path / "mine/sub-01/anat/sub-01_T1w.nii.gz"
     scan.parent.mkdir(parents=True)
     scan.touch()
