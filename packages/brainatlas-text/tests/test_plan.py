@@ -30,6 +30,7 @@ def scan(source, person, number=1):
         image=nowhere,
         mask=nowhere,
         dseg=None,
+        look=nowhere,
         facts=Facts(),
         terms=source,
         source_zooms_mm=(1, 1, 1),
