@@ -1,7 +1,7 @@
 """The command line: arguments to functions, errors to one line and an exit code.
 
-0 done, 1 failure, 2 the user's input, 3 done but something was left out: scans rejected, sources to get by hand.
-Heavy imports stay inside commands, so that `--help` answers at once.
+0 done, 1 failure, 2 the user's input, 3 done but something was left out: scans rejected, sources to get by
+hand. Heavy imports stay inside commands, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _add_fetch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="download sources, or say how to get them",
         description="Download sources into one folder each, checked and unpacked, ready for build; for those "
         "that only a person can get, say how. The same command again continues. "
-        "Exit codes: 0 all there, 1 something failed, 2 you have to decide, 3 something is left to do by hand.",
+        "Exit codes: 0 all there, 1 something failed, 2 you have to decide, 3 something is left to do.",
         epilog="example: brainatlas-text fetch ixi kirby --only T2 xls",
     )
     command.add_argument("sources", nargs="+", metavar="SOURCE", help="ibsr, oasis, ixi, kirby")

@@ -18,10 +18,9 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from brainatlas_text.pipeline import BuildSummary
-
 if TYPE_CHECKING:
     from brainatlas_text.download import FetchSummary
+    from brainatlas_text.pipeline import BuildSummary
 
 
 class TerminalProgress:

@@ -37,7 +37,7 @@ def is_accepted(home: Path, offer: Offer) -> bool:
     """Whether these very words were accepted before, for the source folder `home`."""
     try:
         record = json.loads((home / FILE_NAME).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return False
     return isinstance(record, dict) and record.get("text_sha256") == _digest(terms_text(offer))
 

@@ -18,7 +18,9 @@ from brainatlas_text.errors import DownloadError, OutputError
 from brainatlas_text.progress import TransferProgress
 
 _UNPACKS_BY = 8
-"""Times its size that an archive may take unpacked, where the catalog does not say what to expect."""
+"""Times its size that an archive may take unpacked, where the catalog does not say what to expect …"""
+_ALWAYS_BYTES = 1 << 24
+"""… and what any may."""
 _BEYOND_CATALOG = 3
 """Times what the catalog says that an archive may take unpacked."""
 
@@ -90,9 +92,10 @@ def _unpack(shelf: Shelf, progress: TransferProgress) -> tuple[PlacedFile, ...]:
     shelf.remove_unpacked()
     expected = shelf.file.unpacked_bytes
     most = expected * _BEYOND_CATALOG if expected else shelf.whole.stat().st_size * _UNPACKS_BY
+    limits = Limits(total_bytes=max(most, _ALWAYS_BYTES))
     progress.start(f"{shelf.file.file}: unpack", expected, 0)
     try:
-        placed = unpack(shelf.whole, shelf.unpacking, Limits(total_bytes=most), progress)
+        placed = unpack(shelf.whole, shelf.unpacking, limits, progress)
     except DamagedArchiveError as error:
         shelf.whole.unlink()
         raise DownloadError(f"{shelf.file.url}: {error}; removed, the same command gets it anew") from error

@@ -23,7 +23,7 @@ from brainatlas_text.sources import discover
 from brainatlas_text.workspace import free_bytes, hold
 
 Status = Literal["fetched", "present", "absent", "by hand", "declined", "occupied", "failed"]
-_SPARE_BYTES = 1 << 28
+_SPARE_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

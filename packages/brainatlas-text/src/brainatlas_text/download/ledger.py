@@ -81,7 +81,7 @@ class Shelf:
             values: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
             placed = tuple(PlacedFile(**entry) for entry in values.pop("placed"))
             return Record(**values, placed=placed)
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError):
             return None
 
     def write(self, record: Record) -> None:

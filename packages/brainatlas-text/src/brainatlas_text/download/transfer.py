@@ -85,7 +85,8 @@ def download(file: RemoteFile, part: Path, progress: TransferProgress, patience:
                 best, failures = max(best, _size(part)), 0 if gained else failures + 1
                 if failures > patience.retries:
                     raise DownloadError(
-                        f"{file.url}: {broken}; tried {failures} times; the same command continues later"
+                        f"{file.url}: {broken}; tried {failures} times; {best:,} bytes are kept, and the same "
+                        "command continues"
                     ) from broken
                 wait_s = max(patience.backoff_s * 2**failures / 2, broken.wait_s)
                 log.warning("%s: %s; trying again", file.file, broken)
@@ -253,7 +254,7 @@ def _read_note(part: Path, url: str) -> _Version | None:
     try:
         values: dict[str, Any] = json.loads(_note(part).read_text(encoding="utf-8"))
         version = _Version(**values)
-    except (FileNotFoundError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError):
         return None
     return version if version.url == url else None
 

@@ -1,9 +1,10 @@
 """Unpack a tar of scans and believe nothing in it: only files and folders, inside the folder, of sane sizes.
 
-`tarfile` reads the headers and nothing else. Names are checked and files created here, in a fresh folder where
-no link can exist, because the standard library's own filters could be led outside by links (CVE-2025-4517).
-An archive that holds anything a set of scans has no use for is refused as a whole. `tarfile` takes a damaged
-header for the end; here an archive ends with the block of zeros that tar writes, or it is not whole.
+`tarfile` reads the headers and nothing else. Names are checked and files created here, in a fresh folder
+where no link can exist, because the standard library's own filters could be led outside by links
+(CVE-2025-4517). An archive that holds anything a set of scans has no use for is refused as a whole. `tarfile`
+takes a damaged header for the end; here an archive ends with the block of zeros that tar writes, or it is
+not whole.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def unpack(archive: Path, folder: Path, limits: Limits, progress: TransferProgre
 def _unzipped(packed: BinaryIO) -> IO[bytes]:
     beginning = packed.read(2)
     packed.seek(0)
-    return igzip.open(packed, "rb") if beginning == b"\x1f\x8b" else packed  # type: ignore[no-untyped-call, no-any-return]
+    return igzip.open(packed, "rb") if beginning == b"\x1f\x8b" else packed  # type: ignore[no-untyped-call]
 
 
 def _members(tar: tarfile.TarFile, stream: _Metered, limits: Limits) -> Iterator[tarfile.TarInfo]:
@@ -149,7 +150,7 @@ class _Metered:
 
     def __init__(self, stream: IO[bytes], limit: int) -> None:
         self._stream, self._limit = stream, limit
-        self._position = self._allowed = 0
+        self._position, self._allowed = 0, _ROOM_FOR_HEADERS
         self._latest = b""
 
     def allow(self, num_bytes: int) -> None:
