@@ -85,8 +85,8 @@ def download(file: RemoteFile, part: Path, progress: TransferProgress, patience:
                 best, failures = max(best, _size(part)), 0 if gained else failures + 1
                 if failures > patience.retries:
                     raise DownloadError(
-                        f"{file.url}: {broken}; tried {failures} times; {best:,} bytes are kept, and the same "
-                        "command continues"
+                        f"{file.url}: {broken}; tried {failures} times; {best:,} bytes are kept, and the "
+                        "same command continues"
                     ) from broken
                 wait_s = max(patience.backoff_s * 2**failures / 2, broken.wait_s)
                 log.warning("%s: %s; trying again", file.file, broken)

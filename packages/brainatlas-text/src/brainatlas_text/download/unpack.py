@@ -13,13 +13,12 @@ import errno
 import hashlib
 import os
 import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from isal import igzip
+from isal import igzip, igzip_lib
 
 from brainatlas_text.errors import DownloadError
 from brainatlas_text.progress import TransferProgress
@@ -71,7 +70,7 @@ def unpack(archive: Path, folder: Path, limits: Limits, progress: TransferProgre
                         placed.append(_place(tar, member, folder, stream, progress))
                 end = tar.offset
             stream.check_end(end)
-    except (tarfile.TarError, EOFError, zlib.error, igzip.BadGzipFile) as error:
+    except (tarfile.TarError, EOFError, igzip_lib.IsalError, igzip.BadGzipFile) as error:  # type: ignore[misc]
         raise DamagedArchiveError(f"not a whole archive: {error}") from error
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL):
