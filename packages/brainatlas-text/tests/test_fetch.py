@@ -1,9 +1,13 @@
 """What `fetch` leaves in a folder, and what it leaves alone; terms; sources for people; the catalog."""
 
+import contextlib
 import gzip
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -171,6 +175,29 @@ def test_without_anybody_to_ask_nothing_is_fetched(xls, capsys):
     assert main([*arguments, "--accept-terms", "--json"]) == 0
     (outcome,) = json.loads(capsys.readouterr().out)["outcomes"]
     assert outcome == {"source": "ixi", "file": "xls", "status": "fetched", "detail": "0.0 MB"}
+
+
+def test_a_person_is_asked_on_a_terminal(xls):
+    arguments = ["fetch", "ixi", "--root", str(xls.root), "--catalog", str(xls.catalog)]
+    shown = {}
+    for answer in ("n", "y"):
+        master, terminal = os.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "brainatlas_text", *arguments],
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+        )
+        os.close(terminal)
+        os.write(master, f"{answer}\n".encode())
+        shown[answer] = b""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while block := os.read(master, 4096):
+                shown[answer] += block
+        os.close(master)
+        assert process.wait(60) == (0 if answer == "y" else 2)
+    assert all(b"Do you accept these terms of ixi? [y/N]" in text for text in shown.values())
+    assert b"ixi: declined" in shown["n"] and b"ixi xls: fetched" in shown["y"]
 
 
 def test_sources_for_people_come_with_steps(xls, capsys):

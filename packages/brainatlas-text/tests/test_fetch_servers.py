@@ -132,6 +132,35 @@ def test_a_date_names_a_version_too(t2):
     t2.assert_t2_is_whole()
 
 
+def test_a_body_in_chunks_is_read(xls):
+    def chunked(handler, body):
+        handler.answer(200, b"", {"Content-Length": "", "Transfer-Encoding": "chunked"})
+        for begin in range(0, len(body), 9_000):
+            block = body[begin : begin + 9_000]
+            handler.wfile.write(b"%x\r\n%b\r\n" % (len(block), block))
+        handler.wfile.write(b"0\r\n\r\n")
+
+    xls.host.faults["IXI.xls"] = [chunked]
+    assert xls.one()[0] == "fetched" and (xls.root / "ixi/IXI.xls").read_bytes() == xls.xls
+
+
+def test_a_body_in_chunks_that_breaks_off_is_not_whole(xls):
+    def chunked(handler, body):
+        handler.answer(200, b"", {"Content-Length": "", "Transfer-Encoding": "chunked"})
+        handler.wfile.write(b"%x\r\n%b\r\n" % (9_000, body[:9_000]))
+
+    xls.host.faults["IXI.xls"] = [chunked]
+    assert xls.one()[0] == "fetched" and len(xls.host.seen) == 2
+    assert (xls.root / "ixi/IXI.xls").read_bytes() == xls.xls
+
+
+def test_a_table_that_is_called_html_is_a_table(lab):
+    lab.host.put("oasis.csv", b"ID,M/F\nOAS1_0001_MR1,F\n")
+    lab.offer("oasis", "csv", "oasis.csv")
+    lab.host.faults["oasis.csv"] = [lambda handler, b: handler.answer(200, b, {"Content-Type": "text/html"})]
+    assert lab.fetch("oasis").exit_code == 0
+
+
 def test_more_bytes_than_announced_are_refused(lab):
     def endless(handler, body):
         handler.answer(200, body + b"x" * 100_000, {"Content-Length": "", "Connection": "close"}, send=10**9)

@@ -160,6 +160,7 @@ def _demo_sources(args: argparse.Namespace) -> int:
 
 
 def _fetch(args: argparse.Namespace) -> int:
+    from contextlib import closing
     from dataclasses import asdict
 
     from brainatlas_text.console import TransferBars, ask_terms, print_outcomes
@@ -173,7 +174,8 @@ def _fetch(args: argparse.Namespace) -> int:
         verify=args.verify,
         catalog=args.catalog,
     )
-    summary = fetch(config, TransferBars(), ask_terms)
+    with closing(TransferBars()) as bars:
+        summary = fetch(config, bars, ask_terms)
     if args.json:
         print(json.dumps(asdict(summary)))
     else:

@@ -60,12 +60,12 @@ class TransferBars:
 
     def __init__(self) -> None:
         """Look at standard error once."""
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
         self._bars: Bars | None = None
 
     def start(self, what: str, num_bytes: int | None, have_bytes: int) -> None:
         """Show a new bar."""
-        self._stop()
+        self.close()
         if self._console.is_terminal:
             columns = (
                 TextColumn("{task.description:24}"),
@@ -84,10 +84,11 @@ class TransferBars:
 
     def finish(self, line: str) -> None:
         """Replace the bar by one line."""
-        self._stop()
+        self.close()
         self._console.print(line)
 
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """Take the bar away."""
         if self._bars:
             self._bars.stop()
             self._bars = None
@@ -99,7 +100,8 @@ def ask_terms(source: str, text: str) -> bool:
     console.print(f"\n{text}\n")
     if not sys.stdin.isatty():
         return False
-    return console.input(f"Do you accept these terms of {source}? [y/N] ").strip().lower() in ("y", "yes")
+    answer = console.input(f"Do you accept these terms of {source}? [y/N] ", markup=False)
+    return answer.strip().lower() in ("y", "yes")
 
 
 def print_outcomes(summary: FetchSummary) -> None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from brainatlas_text.download.ledger import Record, Shelf, digest_of, sha256_of
-from brainatlas_text.download.transfer import Patience, download
+from brainatlas_text.download.transfer import Patience, download, forget
 from brainatlas_text.download.unpack import DamagedArchiveError, Limits, PlacedFile, unpack
 from brainatlas_text.errors import DownloadError, OutputError
 from brainatlas_text.progress import TransferProgress
@@ -32,6 +32,7 @@ def bring(shelf: Shelf, progress: TransferProgress, patience: Patience) -> Recor
         progress.start(f"{shelf.file.file}: check", None, 0)
         _check(shelf)
         os.replace(shelf.part, shelf.whole)
+        forget(shelf.part)
     num_bytes, sha256 = shelf.whole.stat().st_size, sha256_of(shelf.whole)
     if shelf.file.folder:
         placed = _unpack(shelf, progress)
@@ -61,6 +62,7 @@ def settle(shelf: Shelf, record: Record) -> list[str] | None:
         _move_into_place(shelf)  # it was stopped between record and move
         missing = shelf.missing(record)
     shelf.clear()
+    forget(shelf.part)
     return missing
 
 
@@ -83,7 +85,7 @@ def _check(shelf: Shelf) -> None:
     else:
         return
     if not right:
-        shelf.part.unlink()
+        forget(shelf.part)
         raise DownloadError(f"{shelf.file.url}: the bytes do not match {published}; removed")
 
 

@@ -89,7 +89,7 @@ def fetch(
             outcomes[offer.source] = [_by_hand(offer, config.root)]
         elif config.verify:
             outcomes[offer.source] = [_verify(offer, file, config, told) for file in offer.files]
-        elif offer.files and _agree(offer, config, ask):
+        elif offer.files and _agree(offer, config, ask, told):
             agreed.append(offer)
         elif offer.files:
             detail = "its terms have to be accepted first; --accept-terms accepts them"
@@ -101,12 +101,14 @@ def fetch(
     return FetchSummary(outcomes=tuple(outcome for group in outcomes.values() for outcome in group))
 
 
-def _agree(offer: Offer, config: FetchConfig, ask: Ask | None) -> bool:
+def _agree(offer: Offer, config: FetchConfig, ask: Ask | None, progress: TransferProgress) -> bool:
     """Whether the terms of a source are, or once were, accepted."""
     home = config.root / offer.source
     if is_accepted(home, offer):
         return True
-    if not config.accept_terms and not (ask and ask(offer.source, terms_text(offer))):
+    if config.accept_terms:
+        progress.finish(terms_text(offer))
+    elif not (ask and ask(offer.source, terms_text(offer))):
         return False
     with _writable(home):
         record_acceptance(home, offer, by="--accept-terms" if config.accept_terms else "answer to a question")

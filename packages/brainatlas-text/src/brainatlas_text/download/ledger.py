@@ -109,7 +109,6 @@ class Shelf:
     def clear(self) -> None:
         """Remove what is no longer needed once the record's files are in place."""
         self.whole.unlink(missing_ok=True)
-        self.part.unlink(missing_ok=True)
         self.remove_unpacked()
 
     def _places(self, record: Record) -> list[tuple[Path, PlacedFile]]:

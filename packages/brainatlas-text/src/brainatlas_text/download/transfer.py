@@ -71,7 +71,7 @@ class _BrokenError(Exception):
 def download(file: RemoteFile, part: Path, progress: TransferProgress, patience: Patience) -> None:
     """Make `part` the whole file; raises DownloadError, after which the same call goes on where it can.
 
-    `part` may hold the beginning of an earlier call. Its note, `<part>.json`, is removed in the end.
+    `part` may hold the beginning of an earlier call. Its note, `<part>.json`, stays until `forget`.
     """
     best, failures = _size(part), 0
     with requests.Session() as session:
@@ -91,7 +91,6 @@ def download(file: RemoteFile, part: Path, progress: TransferProgress, patience:
                 wait_s = max(patience.backoff_s * 2**failures / 2, broken.wait_s)
                 log.warning("%s: %s; trying again", file.file, broken)
                 time.sleep(min(wait_s, _WAIT_AT_MOST_S))
-    _note(part).unlink(missing_ok=True)
 
 
 def _attempt(
@@ -115,12 +114,12 @@ def _attempt(
         elif version and (total := _total_if_continued(response.headers, have, version)):
             begin = have
         else:
-            _forget(part)
+            forget(part)
             found = f"{response.status_code} {response.headers.get('Content-Range', response.reason)}"
             raise _BrokenError(f"asked for the bytes from {have:,}, the server offers {found}; starting anew")
         _check_size(file, total)
         if begin == 0:
-            _forget(part)
+            forget(part)
             part.touch()
             _write_note(part, _Version(url=file.url, validator=_validator(response.headers), num_bytes=total))
         total = total or file.num_bytes
@@ -130,7 +129,7 @@ def _attempt(
             try:
                 end = _copy(response, out, begin, total, file, progress, patience)
             except DownloadError:
-                _forget(part)
+                forget(part)
                 raise
     if total is not None and end < total:
         raise _BrokenError(f"the connection ended after {end:,} of {total:,} bytes")
@@ -149,7 +148,7 @@ def _copy(
     end, slow_end, slow_since = begin, begin, time.monotonic()
     while block := response.raw.read1(_BLOCK, decode_content=False):
         if end == 0:
-            _check_beginning(block, file)  # 64 KiB or what came at once: enough for the names of formats
+            _check_beginning(block, response, file)
         end += len(block)
         if total is not None and end > total:
             raise DownloadError(f"{file.url}: the server sends more than the {total:,} bytes it should")
@@ -197,8 +196,6 @@ def _check_status(response: requests.Response, file: RemoteFile) -> None:
             f"{file.url}: {status} {response.reason}; has it moved? Look at the source's site; "
             "--catalog takes a corrected list"
         )
-    if status != 416 and response.headers.get("Content-Type", "").lower().startswith("text/html"):
-        raise DownloadError(_web_page(response.url))
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding != "identity" and Path(file.file).suffix not in (".gz", ".tgz"):
         raise DownloadError(f"{file.url}: the server packs the file as {encoding}, although not asked to")
@@ -212,18 +209,18 @@ def _check_size(file: RemoteFile, total: int | None) -> None:
         )
 
 
-def _check_beginning(block: bytes, file: RemoteFile) -> None:
-    if _HTML.match(block):
-        raise DownloadError(_web_page(file.url))
+def _check_beginning(block: bytes, response: requests.Response, file: RemoteFile) -> None:
+    called_html = response.headers.get("Content-Type", "").lower().startswith("text/html")
+    if _HTML.match(block) or (called_html and block.lstrip().startswith(b"<")):
+        raise DownloadError(
+            f"{response.url}: a web page came instead of the file, perhaps to log in or to agree; "
+            "open it in a browser"
+        )
     beginning = _BEGINNINGS.get(Path(file.file).suffix, b"")
     if not block.startswith(beginning[: len(block)]):
         raise DownloadError(
             f"{file.url}: expected a {Path(file.file).suffix} file, got one that begins with {block[:16]!r}"
         )
-
-
-def _web_page(url: str) -> str:
-    return f"{url}: a web page came instead of the file, perhaps to log in or to agree; open it in a browser"
 
 
 def _total_if_continued(headers: Mapping[str, str], have: int, version: _Version) -> int | None:
@@ -263,7 +260,7 @@ def _write_note(part: Path, version: _Version) -> None:
     write_text(_note(part), json.dumps(asdict(version)) + "\n")
 
 
-def _forget(part: Path) -> None:
+def forget(part: Path) -> None:
     """Give up what is there; the bytes go before their note, so that no note is ever of other bytes."""
     part.unlink(missing_ok=True)
     _note(part).unlink(missing_ok=True)
