@@ -108,6 +108,8 @@ def print_outcomes(summary: FetchSummary) -> None:
     """What a fetch did and what it leaves to do, to standard output."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for outcome in summary.outcomes:
+        if outcome.file and sys.stdout.isatty():
+            continue  # its line stands there already
         name = " ".join(part for part in (outcome.source, outcome.file) if part)
         if outcome.status == "by hand":
             console.print(f"{name}: has to be fetched by hand:\n{outcome.detail}")
