@@ -99,6 +99,16 @@ def test_what_a_person_put_there_stays(t2):
     assert t2.visible() == ["ixi/IXI-T2/notes.txt"] and not t2.host.seen
 
 
+@pytest.mark.parametrize("leads", ["nowhere", "elsewhere"])
+def test_a_persons_link_stays(t2, leads):
+    link = t2.root / "ixi/IXI-T2"
+    link.parent.mkdir(parents=True)
+    (t2.root / "elsewhere").mkdir()
+    link.symlink_to(t2.root / leads)
+    assert t2.one()[0] == "occupied"
+    assert link.is_symlink() and not list((t2.root / "elsewhere").iterdir()) and not t2.host.seen
+
+
 def test_a_persons_own_copy_with_the_right_checksum_counts(lab):
     lab.host.put("IXI.xls", lab.xls)
     lab.offer("ixi", "xls", "IXI.xls", checksum="md5:" + hashlib.md5(lab.xls).hexdigest())

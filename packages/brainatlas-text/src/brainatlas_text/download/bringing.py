@@ -35,7 +35,11 @@ def bring(shelf: Shelf, progress: TransferProgress, patience: Patience) -> Recor
         forget(shelf.part)
     num_bytes, sha256 = shelf.whole.stat().st_size, sha256_of(shelf.whole)
     if shelf.file.folder:
-        placed = _unpack(shelf, progress)
+        try:
+            placed = _unpack(shelf, progress)
+        except BaseException:
+            shelf.remove_unpacked()
+            raise
     else:
         placed = (PlacedFile(path="", num_bytes=num_bytes, sha256=sha256),)
         os.replace(shelf.whole, shelf.ready)
@@ -56,7 +60,7 @@ def bring(shelf: Shelf, progress: TransferProgress, patience: Patience) -> Recor
 def settle(shelf: Shelf, record: Record) -> list[str] | None:
     """Files of an earlier fetch that are gone or changed; None when all are gone, to be fetched again."""
     missing = shelf.missing(record)
-    if len(missing) == len(record.placed) and not shelf.target.exists():
+    if len(missing) == len(record.placed) and not shelf.is_taken:
         if not shelf.ready.exists():
             return None
         _move_into_place(shelf)  # it was stopped between record and move
@@ -106,9 +110,6 @@ def _unpack(shelf: Shelf, progress: TransferProgress) -> tuple[PlacedFile, ...]:
             f"{shelf.file.url}: {error}; nothing was unpacked. The archive is {shelf.whole}: look at it by "
             "hand, or remove it to get it anew"
         ) from error
-    except OSError:
-        shelf.remove_unpacked()
-        raise
     entries = list(shelf.unpacking.iterdir())
     if [entry.name for entry in entries] == [shelf.file.folder] and entries[0].is_dir():
         os.rename(entries[0], shelf.ready)
@@ -123,7 +124,7 @@ def _without_top(entry: PlacedFile) -> PlacedFile:
 
 
 def _move_into_place(shelf: Shelf) -> None:
-    if shelf.target.exists():
+    if shelf.is_taken:
         raise OutputError(f"{shelf.target}: appeared while it was being fetched; move it away and run again")
     os.rename(shelf.ready, shelf.target)
     shutil.rmtree(shelf.unpacking, ignore_errors=True)

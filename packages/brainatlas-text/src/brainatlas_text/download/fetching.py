@@ -144,7 +144,7 @@ def _present(shelf: Shelf) -> tuple[Status, str] | None:
             f"{len(missing)} of {len(record.placed)} files are gone or changed since; --verify names them; "
             f"remove {shelf.target} to fetch it again"
         )
-    if not shelf.target.exists():
+    if not shelf.is_taken:
         return None
     if shelf.file.folder is None and has_right_checksum(shelf, shelf.target):
         return "present", "was there already, with the right checksum"
@@ -194,7 +194,7 @@ def _by_hand(offer: Offer, root: Path) -> Outcome:
 def _check_room(offers: Sequence[Offer], root: Path) -> None:
     """All that is not there yet, unpacked, beside the largest archive: refuse before the first byte."""
     shelves = [Shelf(home=root / offer.source, file=file) for offer in offers for file in offer.files]
-    wanted = [shelf for shelf in shelves if not shelf.target.exists()]
+    wanted = [shelf for shelf in shelves if not shelf.is_taken]
     if not wanted:
         return
     kept = sum(shelf.file.unpacked_bytes or shelf.file.expected_bytes for shelf in wanted)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,6 +47,11 @@ class Shelf:
     def target(self) -> Path:
         """Where it belongs, whole."""
         return self.home / (self.file.folder or self.file.file)
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether anything is in its place, be it a link that leads nowhere."""
+        return os.path.lexists(self.target)
 
     @property
     def part(self) -> Path:

@@ -181,7 +181,7 @@ def _breaking() -> Iterator[None]:
 def _check_status(response: requests.Response, file: RemoteFile) -> None:
     status = response.status_code
     if urlsplit(file.url).scheme == "https" and urlsplit(response.url).scheme != "https":
-        raise DownloadError(f"{file.url}: sent on to {response.url}, which is not encrypted; not followed")
+        raise DownloadError(f"{file.url}: sent on to {response.url}, which is not encrypted; not taken")
     if status in _RETRIED:
         wait = response.headers.get("Retry-After", "")
         raise _BrokenError(
