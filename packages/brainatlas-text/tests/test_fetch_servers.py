@@ -65,6 +65,7 @@ RANGES = [
     "bytes 100000-{last}/*",
     "bytes 100000-{last}/77",
     "bytes 100000-100099/{size}",
+    "bytes 100000-{size}/{larger}",
     "items 1-2/3",
 ]
 
@@ -74,7 +75,7 @@ RANGES = [
 )
 def test_a_wrong_content_range_starts_anew(t2, content_range, status):
     def wrong(handler, body):
-        text = content_range.format(last=len(body) - 1, size=len(body))
+        text = content_range.format(last=len(body) - 1, size=len(body), larger=len(body) + 1)
         etag = t2.host.etags["IXI-T2.tar"]
         handler.answer(status, body[100_000:], {"Content-Range": text, "ETag": etag})
 
@@ -96,6 +97,17 @@ def test_a_file_that_changed_on_the_server_starts_anew(t2):
     (first, second) = (headers for _, headers in t2.host.seen)
     assert second["If-Range"] != t2.host.etags["IXI-T2.tar"] and "If-Range" not in first
     assert hashlib.sha256(new).hexdigest() in (t2.root / "ixi/.fetch/IXI-T2.tar.json").read_text()
+
+
+def test_of_a_file_that_became_shorter_nothing_is_left(xls):
+    new = xls.xls[:10_000]
+
+    def drop_and_change(handler, body):
+        handler.serve(body, send=20_000)
+        xls.host.put("IXI.xls", new)
+
+    xls.host.faults["IXI.xls"] = [drop_and_change]
+    assert xls.one()[0] == "fetched" and (xls.root / "ixi/IXI.xls").read_bytes() == new
 
 
 def test_a_server_that_ignores_if_range_is_found_out_by_its_etag(t2):

@@ -90,6 +90,35 @@ def test_stopped_between_record_and_move(lab, folder):
     assert len(lab.host.seen) == 1
 
 
+def test_stopped_just_before_the_move(t2, monkeypatch):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("brainatlas_text.download.bringing._move_into_place", stop)
+        t2.fetch()
+    assert t2.visible() == []
+    assert t2.one() == ("present", "") and len(t2.host.seen) == 1
+    t2.assert_t2_is_whole()
+
+
+def test_a_folder_that_a_person_makes_meanwhile_stays(t2):
+    mine = t2.root / "ixi/IXI-T2/notes.txt"
+
+    def serve_and_meddle(handler, body):
+        mine.parent.mkdir()
+        mine.write_text("mine")
+        handler.serve(body)
+
+    t2.host.faults["IXI-T2.tar"] = [serve_and_meddle]
+    with pytest.raises(OutputError, match="appeared while it was being fetched"):
+        t2.fetch()
+    assert t2.one()[0] == "occupied" and t2.visible() == ["ixi/IXI-T2/notes.txt"]
+    shutil.rmtree(mine.parent)
+    assert t2.one() == ("present", "") and len(t2.host.seen) == 1
+    t2.assert_t2_is_whole()
+
+
 def test_two_at_once_do_not_meet(t2):
     over = threading.Event()
 

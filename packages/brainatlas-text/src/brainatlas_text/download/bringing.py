@@ -58,13 +58,12 @@ def bring(shelf: Shelf, progress: TransferProgress, patience: Patience) -> Recor
 
 
 def settle(shelf: Shelf, record: Record) -> list[str] | None:
-    """Files of an earlier fetch that are gone or changed; None when all are gone, to be fetched again."""
-    missing = shelf.missing(record)
-    if len(missing) == len(record.placed) and not shelf.is_taken:
-        if not shelf.ready.exists():
-            return None
+    """Files of an earlier fetch that are gone or changed; None when not one is left."""
+    if shelf.ready.exists() and not shelf.is_taken:
         _move_into_place(shelf)  # it was stopped between record and move
-        missing = shelf.missing(record)
+    missing = shelf.missing(record)
+    if len(missing) == len(record.placed):
+        return None
     shelf.clear()
     forget(shelf.part)
     return missing
