@@ -11,8 +11,8 @@ pytestmark = pytest.mark.integration
 PROGRAMS = {"brainatlas-text": "brainatlas_text", "brainldm": "brainldm"}
 HEAVY = {
     "SimpleITK", "accelerate", "ants", "dask", "datasets", "distributed", "matplotlib", "monai", "nibabel",
-    "nilearn", "numba", "numpy", "pandas", "pyarrow", "pydantic", "scipy", "tensorboard", "torch",
-    "transformers",
+    "nilearn", "numba", "numpy", "pandas", "pyarrow", "pydantic", "requests", "scipy", "tensorboard", "torch",
+    "transformers", "urllib3",
 }  # fmt: skip
 IMPORTED = """
 import runpy, sys

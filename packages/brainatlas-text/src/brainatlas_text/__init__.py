@@ -6,23 +6,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from brainatlas_text.download import FetchConfig, FetchSummary, fetch
     from brainatlas_text.errors import BrainAtlasError, InputError
     from brainatlas_text.pipeline import BuildConfig, BuildSummary, build
     from brainatlas_text.recipe import Recipe, load_recipe
     from brainatlas_text.sources import Selection
 
 __all__ = [
-    "BrainAtlasError", "BuildConfig", "BuildSummary", "InputError", "Recipe", "Selection", "build",
-    "load_recipe",
+    "BrainAtlasError", "BuildConfig", "BuildSummary", "FetchConfig", "FetchSummary", "InputError", "Recipe",
+    "Selection", "build", "fetch", "load_recipe",
 ]  # fmt: skip
 _HOMES = {
     "BrainAtlasError": "errors",
     "BuildConfig": "pipeline",
     "BuildSummary": "pipeline",
+    "FetchConfig": "download",
+    "FetchSummary": "download",
     "InputError": "errors",
     "Recipe": "recipe",
     "Selection": "sources",
     "build": "pipeline",
+    "fetch": "download",
     "load_recipe": "recipe",
 }
 

@@ -1,7 +1,7 @@
 """The command line: arguments to functions, errors to one line and an exit code.
 
-0 done, 1 failure, 2 the user's input, 3 done but with rejected scans. Heavy imports stay inside commands, so
-that `--help` answers at once.
+0 done, 1 failure, 2 the user's input, 3 done but something was left out: scans rejected, sources to get by
+hand. Heavy imports stay inside commands, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="log what each step does")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_demo_sources(commands)
+    _add_fetch(commands)
     _add_build(commands)
     return parser
 
@@ -72,6 +73,39 @@ def _add_demo_sources(commands: argparse._SubParsersAction[argparse.ArgumentPars
     )
     command.add_argument("--seed", type=int, default=0, help="same seed, same people (default: 0)")
     command.set_defaults(command=_demo_sources)
+
+
+def _add_fetch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "fetch",
+        help="download sources, or say how to get them",
+        description="Download sources into one folder each, checked and unpacked, ready for build; for those "
+        "that only a person can get, say how. The same command again continues. "
+        "Exit codes: 0 all there, 1 something failed, 2 you have to decide, 3 something is left to do.",
+        epilog="example: brainatlas-text fetch ixi kirby --only T2 xls",
+    )
+    command.add_argument("sources", nargs="+", metavar="SOURCE", help="ibsr, oasis, ixi, kirby")
+    command.add_argument(
+        "--root", type=Path, default=Path("sources"), help="holds one folder a source (default: ./sources)"
+    )
+    command.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="these files alone: T1, T2, xls of ixi; disc1 to disc12, csv, xlsx of oasis",
+    )
+    command.add_argument(
+        "--accept-terms", action="store_true", help="accept the terms of these sources without being asked"
+    )
+    command.add_argument(
+        "--verify", action="store_true", help="only compare what was fetched with its checksums; no network"
+    )
+    command.add_argument(
+        "--catalog", type=Path, metavar="FILE", help="another list of files (.toml), such as one of a mirror"
+    )
+    command.add_argument("--json", action="store_true", help="print the outcomes as JSON")
+    command.set_defaults(command=_fetch)
 
 
 def _add_build(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -154,6 +188,30 @@ def _demo_sources(args: argparse.Namespace) -> int:
     )
     print(f"next: brainatlas-text build --sources ibsr oasis ixi kirby --root {args.out}")
     return 0
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from contextlib import closing
+    from dataclasses import asdict
+
+    from brainatlas_text.console import TransferBars, ask_terms, print_outcomes
+    from brainatlas_text.download import FetchConfig, fetch
+
+    config = FetchConfig(
+        sources=tuple(args.sources),
+        root=args.root,
+        only=tuple(args.only),
+        accept_terms=args.accept_terms,
+        verify=args.verify,
+        catalog=args.catalog,
+    )
+    with closing(TransferBars()) as bars:
+        summary = fetch(config, bars, ask_terms)
+    if args.json:
+        print(json.dumps(asdict(summary)))
+    else:
+        print_outcomes(summary)
+    return summary.exit_code
 
 
 def _build(args: argparse.Namespace) -> int:

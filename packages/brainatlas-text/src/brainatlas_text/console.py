@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from brainatlas_text.pipeline import BuildSummary
+if TYPE_CHECKING:
+    from brainatlas_text.download import FetchSummary
+    from brainatlas_text.pipeline import BuildSummary
 
 
 class TerminalProgress:
@@ -42,6 +53,68 @@ class TerminalProgress:
             self._bars.stop()
             self._bars = None
         self._console.print(f"{self._stage:10} {line}")
+
+
+class TransferBars:
+    """A bar a file on a terminal, one line a file otherwise; both go to standard error."""
+
+    def __init__(self) -> None:
+        """Look at standard error once."""
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+        self._bars: Bars | None = None
+
+    def start(self, what: str, num_bytes: int | None, have_bytes: int) -> None:
+        """Show a new bar."""
+        self.close()
+        if self._console.is_terminal:
+            columns = (
+                TextColumn("{task.description:24}"),
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+            )
+            self._bars = Bars(*columns, TimeRemainingColumn(), console=self._console, transient=True)
+            self._bars.start()
+            self._bars.add_task(what, total=num_bytes, completed=have_bytes)
+
+    def advance(self, num_bytes: int) -> None:
+        """Move the bar."""
+        if self._bars:
+            self._bars.advance(self._bars.task_ids[0], num_bytes)
+
+    def finish(self, line: str) -> None:
+        """Replace the bar by one line."""
+        self.close()
+        self._console.print(line)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bars:
+            self._bars.stop()
+            self._bars = None
+
+
+def ask_terms(source: str, text: str) -> bool:
+    """Show the terms of a source, and ask where a person can answer."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    console.print(f"\n{text}\n")
+    if not sys.stdin.isatty():
+        return False
+    answer = console.input(f"Do you accept these terms of {source}? [y/N] ", markup=False)
+    return answer.strip().lower() in ("y", "yes")
+
+
+def print_outcomes(summary: FetchSummary) -> None:
+    """What a fetch did and what it leaves to do, to standard output."""
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    for outcome in summary.outcomes:
+        if outcome.file and sys.stdout.isatty():
+            continue  # its line stands there already
+        name = " ".join(part for part in (outcome.source, outcome.file) if part)
+        if outcome.status == "by hand":
+            console.print(f"{name}: has to be fetched by hand:\n{outcome.detail}")
+        else:
+            console.print(f"{name}: {outcome.status}" + (f" ({outcome.detail})" if outcome.detail else ""))
 
 
 def print_summary(summary: BuildSummary, out: str) -> None:

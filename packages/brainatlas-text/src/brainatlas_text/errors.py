@@ -9,7 +9,8 @@ BrainAtlasError           everything this package raises on purpose; exit code 1
 │   ├── RecipeError       a recipe key or value is wrong
 │   ├── PhraseError       a phrase table is wrong
 │   └── OutputError       the output folder cannot be used (another configuration, no space)
-└── StageError            a stage failed on input that looked right
+├── StageError            a stage failed on input that looked right
+└── DownloadError         a server did not give what it should
 """
 
 
@@ -55,3 +56,7 @@ class OutputError(InputError):
 
 class StageError(BrainAtlasError):
     """A stage failed on input that looked right."""
+
+
+class DownloadError(BrainAtlasError):
+    """A server did not give what it should."""

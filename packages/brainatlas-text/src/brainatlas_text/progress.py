@@ -1,4 +1,4 @@
-"""How a build tells where it is: a small protocol, and a silent implementation for library use."""
+"""How builds and downloads tell where they are: two small protocols, and silence for library use."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ class Progress(Protocol):
         """The stage is done; one line says with what result."""
 
 
+class TransferProgress(Protocol):
+    """Told of every file that is downloaded, checked or unpacked."""
+
+    def start(self, what: str, num_bytes: int | None, have_bytes: int) -> None:
+        """Work on a file begins, or begins again: `have_bytes` of `num_bytes` (if known) are there."""
+
+    def advance(self, num_bytes: int) -> None:
+        """So many bytes more."""
+
+    def finish(self, line: str) -> None:
+        """The file is done, or given up; one line says with what result."""
+
+
 class Silent:
     """Shows nothing."""
 
@@ -29,3 +42,16 @@ class Silent:
 
     def finish(self, line: str) -> None:
         """See Progress."""
+
+
+class SilentTransfer:
+    """Shows nothing."""
+
+    def start(self, what: str, num_bytes: int | None, have_bytes: int) -> None:
+        """See TransferProgress."""
+
+    def advance(self, num_bytes: int) -> None:
+        """See TransferProgress."""
+
+    def finish(self, line: str) -> None:
+        """See TransferProgress."""

@@ -131,14 +131,19 @@ class Workspace:
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; raise OutputError when another build holds it."""
         self.work.mkdir(parents=True, exist_ok=True)
-        with (self.work / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise OutputError(
-                    f"{self.root}: another build is writing here; wait for it or stop it"
-                ) from error
+        with hold(self.work / "lock", f"{self.root}: another build is writing here; wait for it or stop it"):
             yield
+
+
+@contextmanager
+def hold(lock: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file for this process; raise OutputError, saying `busy`, when another one holds it."""
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(busy) from error
+        yield
 
 
 def free_bytes(folder: Path) -> int:
