@@ -14,7 +14,8 @@ import pytest
 import webdataset
 from datasets import load_dataset
 
-from brainatlas_text import InputError, build, cli
+from brainatlas_text import InputError, build, cli, load_recipe
+from brainatlas_text.engines import deepbet
 from brainatlas_text.pipeline import BuildSummary
 
 pytestmark = pytest.mark.integration
@@ -234,3 +235,54 @@ def test_an_unreadable_scan_is_rejected_by_name_and_the_rest_is_built(tiny_sourc
 
 def shard_subjects(out: Path) -> set[str]:
     return {row["subject"] for row in pq.read_table(out / "scans.parquet").to_pylist()}
+
+
+@pytest.fixture
+def begun(tiny_dataset, tiny_config, tmp_path):
+    """A copy of the tiny data set, begun where there was no deepbet."""
+    out = tmp_path / "dataset"
+    shutil.copytree(tiny_dataset, out)
+    text = (out / "recipe.toml").read_text().replace('mask = "deepbet"', 'mask = "embedded"')
+    assert 'mask = "embedded"' in text  # `auto` is not what a data set is made by
+    (out / "recipe.toml").write_text(text)
+    return dataclasses.replace(tiny_config, out=out)
+
+
+def test_a_method_that_was_installed_since_changes_nothing(begun, monkeypatch):
+    monkeypatch.setattr(deepbet, "is_installed", lambda: False)
+    build(begun)
+    records = begun.out / "work" / "records"
+    before = {path: path.stat().st_mtime_ns for path in records.rglob("*.json")}
+    monkeypatch.setattr(deepbet, "is_installed", lambda: True)
+    monkeypatch.setattr(deepbet, "version", lambda: "9.9")
+    assert begun.recipe.prepare.mask == "auto"
+    build(begun)
+    assert before == {path: path.stat().st_mtime_ns for path in records.rglob("*.json")}
+
+
+def test_a_method_that_is_gone_is_said_in_one_line(begun, monkeypatch):
+    recipe = begun.out / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace('mask = "embedded"', 'mask = "deepbet"'))
+    monkeypatch.setattr(deepbet, "is_installed", lambda: False)
+    with pytest.raises(InputError, match="'deepbet', which is not installed; pip install") as caught:
+        build(begun)
+    assert "\n" not in str(caught.value)
+
+
+def test_asking_for_another_method_than_the_frozen_one_is_refused(begun):
+    recipe = load_recipe("demo", ["prepare.mask=command", "prepare.mask_command=true {image} {mask}"])
+    settings = begun.recipe.model_copy(update={"prepare": recipe.prepare})
+    with pytest.raises(
+        InputError, match=r"differs in prepare\.bias_correction, prepare\.mask, prepare\.mask_c"
+    ):
+        build(dataclasses.replace(begun, recipe=settings))
+
+
+def test_the_table_of_scans_says_how_each_was_prepared(tiny_dataset):
+    for row in pq.read_table(tiny_dataset / "scans.parquet").to_pylist():
+        assert row["mask_method"] == "stripped" and "outline" in row["mask_detail"]
+        assert row["num_averaged"] == 1 and row["thinned_by"] == [1, 1, 1]
+        assert row["stored_codes"] == ("RAS" if row["source"] == "ibsr" else "LAS")
+        assert row["stored_shape"] == [66, 78, 64] and row["stored_zooms_mm"] == [3.0, 3.0, 3.0]
+        assert 500 < row["brain_ml"] < 2500 and row["bias_correction"] is None
+        assert row["intensity_range"][0] < row["intensity_range"][1]

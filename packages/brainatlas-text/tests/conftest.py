@@ -1,4 +1,4 @@
-"""A real server on this machine that misbehaves when told to, and real tars, for the tests of `fetch`."""
+"""For `fetch`: a real server that misbehaves, and real tars. For `prepare`: a small brain in noisy air."""
 
 import contextlib
 import hashlib
@@ -8,13 +8,19 @@ import random
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
+from brainatlas_text import volumes
 from brainatlas_text.download import FetchConfig, FetchSummary, Patience, fetch
+from brainatlas_text.hub import load_hub
+from brainatlas_text.records import Facts, SourceScan
+from brainatlas_text.volumes import Volume
 
 HASTY = Patience(timeout_s=5.0, retries=2, backoff_s=0.01)
 CHANCE = random.Random(0)
@@ -176,3 +182,29 @@ def xls(lab: Lab) -> Lab:
     lab.host.put("IXI.xls", XLS)
     lab.offer("ixi", "xls", "IXI.xls")
     return lab
+
+
+@pytest.fixture(scope="session")
+def noisy_brain() -> Volume:
+    """The template at 3 mm, brain 250 and more, in air of 1 to 30."""
+    template = volumes.thin(load_hub().image, (3, 3, 3))
+    air = np.random.default_rng(0).integers(1, 30, template.shape)
+    brain = np.where(template.array > 30, template.array * 8, air)
+    return Volume(brain.astype(np.int16), template.affine)
+
+
+@pytest.fixture
+def make_scan(tmp_path: Path) -> Callable[..., SourceScan]:
+    """Write a volume into a folder of its own; keyword arguments change the SourceScan."""
+
+    def make(volume: Volume, name: str = "scan.nii.gz", **changes: object) -> SourceScan:
+        folder = tmp_path / "sources"
+        folder.mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(volume.array, volume.affine), folder / name)
+        scan = SourceScan(
+            key="ibsr-01-t1w", subject="ibsr-01", source="ibsr", sequence="T1w", image=folder / name,
+            facts=Facts(age_years=37.0, sex="M"), terms="ibsr",
+        )  # fmt: skip
+        return replace(scan, **changes)
+
+    return make

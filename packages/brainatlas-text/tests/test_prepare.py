@@ -10,13 +10,9 @@ from scipy import ndimage
 
 from brainatlas_text import spaces, volumes
 from brainatlas_text.engines.bias import COARSE, correct_bias
+from brainatlas_text.engines.intensities import MAX_INTENSITY
 from brainatlas_text.hub import load_hub
-from brainatlas_text.prepare import (
-    MAX_INTENSITY,
-    PrepareConfig,
-    inputs_digest,
-    prepare,
-)
+from brainatlas_text.prepare import PrepareConfig, inputs_digest, prepare
 from brainatlas_text.records import Facts, PreparedScan, Rejection, SourceScan
 from brainatlas_text.volumes import Volume
 from brainatlas_text.workspace import Workspace

@@ -10,6 +10,8 @@ BrainAtlasError           everything this package raises on purpose; exit code 1
 │   ├── PhraseError       a phrase table is wrong
 │   └── OutputError       the output folder cannot be used (another configuration, no space)
 ├── StageError            a stage failed on input that looked right
+│   └── MaskError         the chosen method gave no brain mask of a scan
+│       └── ProgramError  because the user's program failed, which is no property of the scan
 └── DownloadError         a server did not give what it should
 """
 
@@ -56,6 +58,14 @@ class OutputError(InputError):
 
 class StageError(BrainAtlasError):
     """A stage failed on input that looked right."""
+
+
+class MaskError(StageError):
+    """The chosen method gave no brain mask of a scan."""
+
+
+class ProgramError(MaskError):
+    """The user's program gave no brain mask, which is no property of the scan."""
 
 
 class DownloadError(BrainAtlasError):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from brainatlas_text import fuse, plan, prepare, register, render
 from brainatlas_text.card import CardFacts, write_card
 from brainatlas_text.recipe import Recipe
-from brainatlas_text.records import PlannedPair, Rejection, Shard
+from brainatlas_text.records import PlannedPair, Preparation, Rejection, Shard
 from brainatlas_text.samples import ReadyScan
 from brainatlas_text.shards import write_shard_table
 from brainatlas_text.sources import terms_of
@@ -72,7 +72,7 @@ def write_description(
         empty_rule=f"A slice is empty when it shows less than {recipe.render.min_brain_mm2:g} mm² of brain.",
         rejections=rejections,
         voters=Counter(labeled.values()),
-        methods=(prepare.METHODS, register.METHODS, fuse.METHODS, render.METHODS),
+        methods=(prepare.methods(recipe.prepare), register.METHODS, fuse.METHODS, render.METHODS),
         terms={key: terms_of(key).terms for key in {s.prepared.terms for s in ready.values()}},
     )
     write_text(root / "README.md", write_card(facts))
@@ -114,11 +114,28 @@ def _scan_row(scan: ReadyScan, splits: Mapping[str, str | None]) -> dict[str, ob
         "scanner": prepared.facts.scanner,
         "source_zooms_mm": list(prepared.source_zooms_mm),
         "orientation_source": prepared.orientation_source,
-        "mask_method": prepared.preparation.mask_method,
+        **_preparation(prepared.preparation),
         "label_method": labeled.label_method,
         "label_voters": list(labeled.voters),
         "terms": labeled.terms,
         "notes": list(prepared.notes),
+    }
+
+
+def _preparation(made: Preparation) -> dict[str, object]:
+    """The path a scan took to what is used of it."""
+    return {
+        "stored_codes": made.stored_codes,
+        "stored_shape": list(made.stored_shape),
+        "stored_zooms_mm": list(made.stored_zooms_mm),
+        "oblique_deg": made.oblique_deg,
+        "num_averaged": made.num_averaged,
+        "thinned_by": list(made.thinned_by),
+        "mask_method": made.mask_method,
+        "mask_detail": made.mask_detail,
+        "brain_ml": made.brain_ml,
+        "bias_correction": made.bias_correction,
+        "intensity_range": list(made.intensity_range),
     }
 
 

@@ -10,7 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from brainatlas_text.distribute import Engine, default_workers
 from brainatlas_text.errors import OutputError, SourceError
 from brainatlas_text.pages.preparation import Found, write_preparation_page
 from brainatlas_text.progress import Progress, Silent
-from brainatlas_text.recipe import Recipe, differing_keys, to_toml
+from brainatlas_text.recipe import Recipe, differing_keys, freeze, to_toml
 from brainatlas_text.records import (
     HubTransform,
     LabeledScan,
@@ -82,6 +82,7 @@ def build(config: BuildConfig, progress: Progress | None = None) -> BuildSummary
             "from labeled people to all others; add a source with label maps, such as ibsr"
         )
     workspace = Workspace(config.out)
+    config = replace(config, recipe=freeze(config.recipe, _begun(workspace)))
     _claim(workspace, config)
     with workspace.locked():
         workspace.remove_leftovers()
@@ -210,18 +211,23 @@ class _Run:
         return [result for result in results if not isinstance(result, Rejection)]
 
 
+def _begun(workspace: Workspace) -> str | None:
+    """The resolved recipe with which a data set was begun."""
+    path = workspace.root / "recipe.toml"
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
 def _claim(workspace: Workspace, config: BuildConfig) -> None:
     """Make the folder ours, or refuse one that holds something else."""
-    path, text = workspace.root / "recipe.toml", to_toml(config.recipe)
+    path, text, found = workspace.root / "recipe.toml", to_toml(config.recipe), _begun(workspace)
     listed = _call(config)
-    if not path.is_file():
+    if found is None:
         if workspace.root.is_dir() and any(workspace.root.iterdir()):
             raise OutputError(
                 f"{workspace.root}: not empty and not a data set of brainatlas-text; choose another --out"
             )
         write_text(path, "".join(f"# {line}\n" for line in listed) + text)
         return
-    found = path.read_text(encoding="utf-8")
     differing = differing_keys(found, text)
     before = [line.removeprefix("# ") for line in found.splitlines() if line.startswith("# ")]
     differing += sorted({_flag(line) for line in set(before) ^ set(listed)})

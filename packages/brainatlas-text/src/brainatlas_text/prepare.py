@@ -11,57 +11,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from brainatlas_text import spaces, volumes
-from brainatlas_text.engines import extraction, masks, pictures, resample
-from brainatlas_text.engines.bias import FINE, correct_bias
+from brainatlas_text.engines import brain_masks, intensities, pictures, repeats, resample
+from brainatlas_text.engines.bias import BiasSchedule, correct_bias
+from brainatlas_text.engines.brain_masks import BrainMask, MaskMethod
 from brainatlas_text.engines.masks import BoolArray
-from brainatlas_text.errors import GeometryError, InputError, LabelError, OffGridError, SourceError
+from brainatlas_text.errors import (
+    GeometryError,
+    InputError,
+    LabelError,
+    MaskError,
+    OffGridError,
+    ProgramError,
+    SourceError,
+)
+from brainatlas_text.prepare_config import PrepareConfig
 from brainatlas_text.records import Preparation, PreparedScan, Rejection, SourceScan
 from brainatlas_text.source_labels import canonical_labels
-from brainatlas_text.volumes import Volume
+from brainatlas_text.volumes import OpenedScan, Volume
 from brainatlas_text.workspace import Workspace, digest, file_digest, write_text, write_volume
 
-VERSION = 1
-METHODS = (
-    "Scans were reoriented to RAS, skull-stripped, corrected for intensity inhomogeneity (N4, SimpleITK) and "
-    "scaled between the 0.5th and 99.5th percentile of the brain."
-)
-MAX_INTENSITY = 4095
-NUM_BINS = 64
-"""Of the histograms in the record."""
-_REASONS: Mapping[type[InputError], str] = {
+VERSION = 2
+MAX_PREPARED_VOXELS = 64_000_000
+"""Of a grid after thinning; what is larger is no scan of a head, or finer than any that is known."""
+RETRIED = frozenset({"mask_failed"})
+"""Reasons that lie in tools outside, not in the scan: such scans are tried again by the next run."""
+_REASONS: Mapping[type[Exception], str] = {
     SourceError: "unreadable",
     GeometryError: "bad_geometry",
     OffGridError: "labels_off_grid",
     LabelError: "unknown_label",
 }
-
-
-class PrepareConfig(BaseModel):
-    """Settings of the preparation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    bias_correction: bool = True
-    """Whether to run N4."""
-    low_percentile: float = Field(0.5, ge=0.0, lt=50.0)
-    """Percentile of the brain's intensities that becomes 1."""
-    high_percentile: float = Field(99.5, gt=50.0, le=100.0)
-    """Percentile of the brain's intensities that becomes 4095."""
-    finest_mm: float = Field(0.6, ge=0.0)
-    """Grids with voxels below this size along an axis are thinned by whole factors to about 0.9 mm."""
-    min_coverage_mm: float = Field(60.0, ge=0.0)
-    """Least extent of the grid and of the brain along each axis; thinner slabs are rejected."""
-    min_brain_ml: float = Field(600.0, ge=0.0)
-    """Smaller brains are rejected as implausible."""
-    max_brain_ml: float = Field(2400.0, ge=0.0)
-    """Larger ones as well: a skull or a neck must have come along."""
 
 
 class _Refusal(Exception):
@@ -77,17 +61,41 @@ class _Refusal(Exception):
         self.reason, self.shown = reason, shown
 
 
-def inputs_digest(scan: SourceScan, config: PrepareConfig) -> str:
-    """What the result depends on: the files' bytes, what the source says, settings and code version.
-
-    A file that cannot be read counts by its name, so that `prepare` is the one to say what is wrong with it.
-    """
-    contents = [_content(path) for path in (scan.image, scan.mask, scan.dseg, scan.label_table)]
-    paths = ("image", "mask", "dseg", "label_table", "superseded")
-    said = {name: value for name, value in asdict(scan).items() if name not in paths}
-    return digest(
-        ["prepare", VERSION, extraction.VERSION, pictures.VERSION, contents, said, config.model_dump()]
+def methods(config: PrepareConfig) -> str:
+    """What was done, as a sentence for the card."""
+    even = "corrected for intensity inhomogeneity (N4, SimpleITK) and " if config.bias_correction else ""
+    return (
+        "Scans were reoriented to RAS, reduced to the brain (heads by the method "
+        f"`{config.mask}`, others by what came with them), {even}scaled between percentiles "
+        f"{config.low_percentile:g} and {config.high_percentile:g} of the brain's intensities."
     )
+
+
+def freeze(config: PrepareConfig, chosen: MaskMethod | None = None) -> PrepareConfig:
+    """Replace `auto` by a choice: the one made before, else by what is installed.
+
+    Raises RecipeError for a method that cannot run here.
+    """
+    if config.mask == "auto":
+        config = config.model_copy(update={"mask": chosen or brain_masks.resolve("auto")})
+    brain_masks.check_available(config.mask_settings)
+    return config
+
+
+def inputs_digest(scan: SourceScan, config: PrepareConfig) -> str:
+    """What the result depends on: the files' bytes, what the source says, settings and code versions.
+
+    Names, places and times of files do not count, nor settings of a mask method that scans of this sequence
+    do not take. A file that cannot be read counts by its name: `prepare` is the one to say what is wrong.
+    """
+    files = (scan.image, scan.mask, scan.dseg, scan.label_table, *scan.repeats)
+    contents = [_content(path) for path in files]
+    paths = ("image", "mask", "dseg", "label_table", "repeats", "superseded")
+    said = {name: value for name, value in asdict(scan).items() if name not in paths}
+    settings = {name: value for name, value in config.model_dump().items() if not name.startswith("mask")}
+    method = brain_masks.identity(scan.sequence, config.mask_settings)
+    versions = [VERSION, pictures.VERSION, repeats.VERSION if scan.repeats else None]
+    return digest(["prepare", versions, method, contents, said, settings])
 
 
 def prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> PreparedScan | Rejection:
@@ -104,31 +112,35 @@ def prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> Pr
 
 def _prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> PreparedScan:
     opened = volumes.open_scan(scan.image, scan.array_order)
-    original = volumes.read(opened)
-    _check_image(original, scan, config)
-    factors = _thinning(original, config.finest_mm)
-    image = volumes.thin(original, factors)
-    mask, method, detail, notes = _brain(image, scan)
-    _check_brain(mask, image, scan, config)
-    dseg = canonical_labels(scan, image, mask) if scan.dseg else None
-    even = correct_bias(image, mask) if config.bias_correction else image.array
-    low, high = _range(even, mask, config)
-    scaled = _scale(even, mask, low, high)
-    written = _write(scan.key, workspace, Volume(scaled, image.affine), mask, dseg)
-    zooms, stored = original.zooms_mm, spaces.zooms_of(opened.affine)
+    factors = _thinning(opened, config.finest_mm)
+    _check_size(opened, factors, scan)
+    image = volumes.read(opened, factors)
+    _check_image(image, scan, config)
+    mean = repeats.average(image, scan.repeats, scan.array_order, factors, config.min_repeat_correlation)
+    image = mean.volume
+    mask = _brain(image, scan, config)
+    _check_brain(mask.array, image, scan, config)
+    dseg = canonical_labels(scan, image, mask.array) if scan.dseg else None
+    schedule = BiasSchedule(grid_mm=config.bias_grid_mm, iterations=config.bias_iterations)
+    even = correct_bias(image, mask.array, schedule) if config.bias_correction else image.array
+    percentiles = (config.low_percentile, config.high_percentile)
+    scaled = intensities.scale(image.array, even, mask.array, percentiles)
+    written = _write(scan.key, workspace, Volume(scaled.array, image.affine), mask.array, dseg)
+    stored = spaces.zooms_of(opened.affine)
     preparation = Preparation(
         stored_codes=spaces.axis_codes(opened.affine),
         stored_shape=opened.shape,
         stored_zooms_mm=(float(stored[0]), float(stored[1]), float(stored[2])),
         oblique_deg=spaces.obliquity_deg(opened.affine),
+        num_averaged=mean.num_averaged,
         thinned_by=factors,
-        mask_method=method,
-        mask_detail=detail,
-        brain_ml=float(mask.sum()) * image.voxel_ml,
-        bias_correction=f"N4, SimpleITK, {FINE}" if config.bias_correction else None,
-        intensity_range=(low, high),
-        histogram_before=_histogram(image.array[mask], None),
-        histogram_after=_histogram(scaled[mask], (1, MAX_INTENSITY)),
+        mask_method=mask.method,
+        mask_detail=mask.detail,
+        brain_ml=float(mask.array.sum()) * image.voxel_ml,
+        bias_correction=f"N4, SimpleITK, {schedule}" if config.bias_correction else None,
+        intensity_range=scaled.value_range,
+        histogram_before=scaled.histogram_before,
+        histogram_after=scaled.histogram_after,
     )
     return PreparedScan(
         key=scan.key,
@@ -138,16 +150,33 @@ def _prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> P
         image=written["image"].relative_to(workspace.root),
         mask=written["mask"].relative_to(workspace.root),
         dseg=written["dseg"].relative_to(workspace.root) if dseg is not None else None,
-        look=_draw(scan.key, workspace, image, mask),
+        look=_draw(scan.key, workspace, image, mask.array),
         label_method=scan.label_method,
         facts=scan.facts,
         terms=scan.terms,
-        source_zooms_mm=(float(zooms[0]), float(zooms[1]), float(zooms[2])),
+        source_zooms_mm=opened.ras_zooms_mm,
         orientation_source=scan.orientation_source,
         preparation=preparation,
         digest=file_digest(*written.values()),
-        notes=(*scan.notes, *notes),
+        notes=(*scan.notes, *mean.notes, *mask.notes),
     )
+
+
+def _thinning(opened: OpenedScan, finest_mm: float) -> tuple[int, int, int]:
+    """Voxels to average to about 0.9 mm along the RAS axes that are finer than needed."""
+    i, j, k = (max(round(0.9 / zoom), 1) if zoom < finest_mm else 1 for zoom in opened.ras_zooms_mm)
+    return i, j, k
+
+
+def _check_size(opened: OpenedScan, factors: tuple[int, int, int], scan: SourceScan) -> None:
+    """Refuse grids that hold far more than a head, before a voxel is read."""
+    num_voxels = int(np.prod(opened.shape)) // int(np.prod(factors))
+    if num_voxels > MAX_PREPARED_VOXELS:
+        raise _Refusal(
+            "too_large",
+            f"{scan.image}: {num_voxels / 1e6:.0f} million voxels after thinning by {factors}, at most "
+            f"{MAX_PREPARED_VOXELS / 1e6:.0f} million are prepared; raise prepare.finest_mm or resample it",
+        )
 
 
 def _check_image(image: Volume, scan: SourceScan, config: PrepareConfig) -> None:
@@ -161,9 +190,19 @@ def _check_image(image: Volume, scan: SourceScan, config: PrepareConfig) -> None
         text = " x ".join(f"{value:.0f}" for value in extent_mm)
         raise _Refusal(
             "partial_coverage",
-            f"{scan.image}: the grid covers {text} mm, prepare.min_coverage_mm is {config.min_coverage_mm:g}",
+            f"{scan.image}: the grid covers {text} mm, prepare.min_coverage_mm is "
+            f"{config.min_coverage_mm:g}; exclude the scan or lower the limit",
             (image, None),
         )
+
+
+def _brain(image: Volume, scan: SourceScan, config: PrepareConfig) -> BrainMask:
+    """The brain mask; a method that gives none refuses the scan."""
+    try:
+        return brain_masks.find_brain(image, scan, config.mask_settings)
+    except MaskError as error:
+        reason = "mask_failed" if isinstance(error, ProgramError) else "no_brain_found"
+        raise _Refusal(reason, f"{scan.image}: {error}", (image, None)) from error
 
 
 def _check_brain(mask: BoolArray, image: Volume, scan: SourceScan, config: PrepareConfig) -> None:
@@ -172,7 +211,7 @@ def _check_brain(mask: BoolArray, image: Volume, scan: SourceScan, config: Prepa
         raise _Refusal(
             "implausible_brain",
             f"{scan.image}: the brain mask holds {brain_ml:.0f} ml, expected {config.min_brain_ml:.0f} to "
-            f"{config.max_brain_ml:.0f} ml; is it a whole brain?",
+            f"{config.max_brain_ml:.0f} ml; look at the scan: exclude it, or give it a brain mask",
             (image, mask),
         )
     extent_mm = np.array(resample.box_of(mask)[1]) * image.zooms_mm
@@ -181,58 +220,9 @@ def _check_brain(mask: BoolArray, image: Volume, scan: SourceScan, config: Prepa
         raise _Refusal(
             "partial_coverage",
             f"{scan.image}: the brain covers {text} mm, "
-            f"prepare.min_coverage_mm is {config.min_coverage_mm:g}",
+            f"prepare.min_coverage_mm is {config.min_coverage_mm:g}; exclude the scan or lower the limit",
             (image, mask),
         )
-
-
-def _thinning(image: Volume, finest_mm: float) -> tuple[int, int, int]:
-    """Voxels to average to about 0.9 mm along axes that are finer than needed."""
-    i, j, k = (max(round(0.9 / zoom), 1) if zoom < finest_mm else 1 for zoom in image.zooms_mm)
-    return i, j, k
-
-
-def _brain(image: Volume, scan: SourceScan) -> tuple[BoolArray, str, str, tuple[str, ...]]:
-    """Brain mask, the method it came by, its detail, and notes. What the image itself shows goes first."""
-    outline = masks.outline_of_stripped(image)
-    if outline is not None:
-        notes = (
-            () if scan.stripped else ("the image came without skull although its name says nothing of it",)
-        )
-        return outline, "stripped", "outline of the image, which shows the brain alone", notes
-    if scan.mask is not None:
-        provided, problem = _provided_mask(scan.mask, scan.array_order, image)
-        if provided is not None:
-            return provided, "provided", scan.mask.name, ()
-        return extraction.extract_brain(image), "embedded", f"version {extraction.VERSION}", (problem,)
-    return extraction.extract_brain(image), "embedded", f"version {extraction.VERSION}", ()
-
-
-def _provided_mask(path: Path, array_order: str | None, image: Volume) -> tuple[BoolArray | None, str]:
-    """The mask on the image's grid, or None and why it is not used."""
-    try:
-        mask = volumes.load(path, array_order if volumes.stores_no_orientation(path) else None)
-    except InputError as error:
-        return None, f"brain mask not used: {error}"
-    if not resample.same_box(mask, image):
-        return None, f"brain mask {path.name} not used: it lies on another grid than the image"
-    return resample.onto(Volume((mask.array > 0.5).astype(np.uint8), mask.affine), image) > 0, ""
-
-
-def _range(array: NDArray[np.float32], mask: BoolArray, config: PrepareConfig) -> tuple[float, float]:
-    """Two percentiles of the brain's intensities."""
-    low, high = np.percentile(array[mask], (config.low_percentile, config.high_percentile))
-    return float(low), float(high)
-
-
-def _histogram(values: NDArray[Any], span: tuple[int, int] | None) -> tuple[int, ...]:
-    return tuple(np.histogram(values, NUM_BINS, span)[0].tolist())
-
-
-def _scale(array: NDArray[np.float32], mask: BoolArray, low: float, high: float) -> NDArray[np.uint16]:
-    """Intensities between `low` and `high` to 1..4095, the rest clipped; 0 outside the brain."""
-    unit = np.clip((array - low) / max(high - low, 1e-6), 0.0, 1.0)
-    return np.where(mask, np.rint(1 + unit * (MAX_INTENSITY - 1)), 0).astype(np.uint16)
 
 
 def _write(
@@ -256,7 +246,11 @@ def _draw(key: str, workspace: Workspace, image: Volume, mask: BoolArray | None)
 
 
 def _content(path: Path | None) -> str | None:
+    if path is None:
+        return None
     try:
-        return file_digest(*volumes.companions(path)) if path else None
+        if not path.is_file():  # a pipe would never end
+            return f"no file {path}"
+        return file_digest(*volumes.companions(path))
     except OSError:
         return f"unreadable {path}"

@@ -16,9 +16,10 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from brainatlas_text import prepare
 from brainatlas_text.errors import RecipeError
 from brainatlas_text.plan import PlanConfig
-from brainatlas_text.prepare import PrepareConfig
+from brainatlas_text.prepare_config import PrepareConfig
 from brainatlas_text.register import RegisterConfig
 from brainatlas_text.render import RenderConfig
 from brainatlas_text.samples import CaptionConfig
@@ -68,6 +69,15 @@ def to_toml(recipe: Recipe) -> str:
     """The resolved recipe: every key, defaults included."""
     values = recipe.model_dump(by_alias=True, mode="json", exclude_none=True)
     return tomli_w.dumps(values)
+
+
+def freeze(recipe: Recipe, begun_toml: str | None) -> Recipe:
+    """Replace what is chosen automatically by the choice a data set was begun with, or by today's.
+
+    Raises RecipeError for a choice that is not available here (any more).
+    """
+    chosen = _flat(tomllib.loads(begun_toml)).get("prepare.mask") if begun_toml else None
+    return recipe.model_copy(update={"prepare": prepare.freeze(recipe.prepare, chosen)})
 
 
 def differing_keys(old_toml: str, new_toml: str) -> list[str]:

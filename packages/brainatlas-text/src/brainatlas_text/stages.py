@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from brainatlas_text import (
     caption,
@@ -31,6 +31,7 @@ from brainatlas_text import (
 from brainatlas_text.engines import itk
 from brainatlas_text.hub import load_hub
 from brainatlas_text.plan import draw
+from brainatlas_text.prepare_config import PrepareConfig
 from brainatlas_text.records import (
     HubTransform,
     LabeledScan,
@@ -64,8 +65,10 @@ class Task:
 
 
 def run(task: Task) -> Any:
-    """Do the work, then note it."""
+    """Do the work, then note it; a failure of a tool outside is no property of the scan and is not noted."""
     result, outputs = task.work()
+    if isinstance(result, Rejection) and result.reason in prepare.RETRIED:
+        return result
     payload = TypeAdapter(task.result).dump_python(result, mode="json")
     Workspace(task.root).write_record(task.stage, task.key, task.inputs, outputs, {"result": payload})
     return result
@@ -74,10 +77,15 @@ def run(task: Task) -> Any:
 def finished(task: Task) -> Any | None:
     """The result of an earlier run with the same inputs and its outputs in place, else None."""
     payload = Workspace(task.root).read_record(task.stage, task.key, task.inputs)
-    return None if payload is None else TypeAdapter(task.result).validate_python(payload["result"])
+    if payload is None:
+        return None
+    try:
+        return TypeAdapter(task.result).validate_python(payload["result"])
+    except ValidationError:  # noted by another version of this package
+        return None
 
 
-def prepare_task(root: Path, scan: SourceScan, config: prepare.PrepareConfig) -> Task:
+def prepare_task(root: Path, scan: SourceScan, config: PrepareConfig) -> Task:
     """Source files to a PreparedScan."""
     return Task(
         stage="prepare",
@@ -160,7 +168,7 @@ class BlockResult:
     slices_kept: int
 
 
-def _prepare(root: Path, scan: SourceScan, config: prepare.PrepareConfig) -> Outcome:
+def _prepare(root: Path, scan: SourceScan, config: PrepareConfig) -> Outcome:
     result = prepare.prepare(scan, Workspace(root), config)
     if isinstance(result, Rejection):
         return result, [root / result.look] if result.look else []

@@ -9,18 +9,23 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from isal import igzip
+from isal import igzip, igzip_lib
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import DTypeLike, NDArray
 
-from brainatlas_text import spaces
-from brainatlas_text.errors import GeometryError, SourceError
+from brainatlas_text import slabs, spaces
+from brainatlas_text.errors import GeometryError, SourceError, StageError
 from brainatlas_text.spaces import Affine
 
 MAX_VOXELS = 600_000_000
 """Refused before anything is allocated; Kirby's native FLAIR, the largest known here, has 108 million."""
+MAX_WHOLE_VOXELS = 150_000_000
+"""Of label maps and masks, which are not thinned while they are read."""
+_DECOMPRESS: Any = igzip.decompress  # isal's types are wrong about both
+_ISAL_ERROR: Any = igzip_lib.IsalError
 _READ_ERRORS = (OSError, EOFError, ValueError, TypeError, OverflowError, MemoryError, zlib.error,
-                nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError)  # fmt: skip
+                _ISAL_ERROR, nib.filebasedimages.ImageFileError,
+                nib.spatialimages.HeaderDataError)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +62,14 @@ class OpenedScan:
     affine: Affine
     """Of the stored array, checked."""
 
+    @property
+    def ras_zooms_mm(self) -> tuple[float, float, float]:
+        """Voxel sizes along the RAS axes."""
+        zooms = dict(
+            zip(io_orientation(self.affine)[:, 0].astype(int), spaces.zooms_of(self.affine), strict=True)
+        )
+        return float(zooms[0]), float(zooms[1]), float(zooms[2])
+
 
 def open_scan(path: Path, array_order: str | None = None) -> OpenedScan:
     """Read the header alone; `array_order` gives the axis codes where the header stores none.
@@ -87,29 +100,59 @@ def open_scan(path: Path, array_order: str | None = None) -> OpenedScan:
     return OpenedScan(path=path, image=image, shape=(i, j, k), affine=affine)
 
 
-def read(opened: OpenedScan) -> Volume:
-    """The voxels as float32 in closest-RAS order (axes permuted and flipped, never interpolated)."""
+def read(opened: OpenedScan, thinned_by: tuple[int, int, int] = (1, 1, 1)) -> Volume:
+    """The voxels as float32 in closest-RAS order (axes permuted and flipped, never interpolated).
+
+    `thinned_by` counts voxels along the RAS axes: means over blocks of that many are taken while the file is
+    read, slab by slab, so that a grid of hundreds of millions of voxels never lies in memory. What is left
+    over at the end of an axis is dropped. Raises SourceError for voxels that cannot be read.
+    """
+    axes = [(int(axis), int(turn)) for axis, turn in io_orientation(opened.affine)]
+    factors = [thinned_by[axis] for axis, _ in axes]
+    skipped = [n % f if turn < 0 else 0 for n, f, (_, turn) in zip(opened.shape, factors, axes, strict=True)]
+    kept = [n // f for n, f in zip(opened.shape, factors, strict=True)]
+    shape = np.empty(3, dtype=int)
+    shape[[axis for axis, _ in axes]] = kept
+    array = np.empty(shape, dtype=np.float32)
+    stored = array.transpose([axis for axis, _ in axes])[tuple(slice(None, None, turn) for _, turn in axes)]
     try:
-        array = np.asanyarray(opened.image.dataobj, dtype=np.float32).reshape(opened.shape)
+        place = 0
+        for slab in slabs.read_slabs(opened.image.dataobj, opened.shape, skipped[2], factors[2]):
+            means = slabs.means(slab[skipped[0] :, skipped[1] :], factors)
+            depth = means.shape[2]
+            stored[..., place : place + depth] = means
+            place += depth
     except _READ_ERRORS as error:
         raise SourceError(
             f"{opened.path}: voxels cannot be read ({_one_line(error)}); replace or exclude it"
         ) from error
-    return to_closest_ras(Volume(array, opened.affine))
+    step = np.diag([*factors, 1.0])
+    step[:3, 3] = np.array(skipped) + (np.array(factors) - 1) / 2
+    orientation = io_orientation(opened.affine)
+    return Volume(array, opened.affine @ step @ inv_ornt_aff(orientation, kept))
 
 
 def load(path: Path, array_order: str | None = None) -> Volume:
-    """`open_scan` and `read` in one."""
-    return read(open_scan(path, array_order))
+    """`open_scan` and `read` in one; raise GeometryError for a grid that is too large to be read whole."""
+    opened = open_scan(path, array_order)
+    if np.prod(opened.shape) > MAX_WHOLE_VOXELS:
+        raise GeometryError(
+            f"{path}: {np.prod(opened.shape) / 1e6:.0f} million voxels, at most "
+            f"{MAX_WHOLE_VOXELS / 1e6:.0f} million are read of a label map or mask; resample it"
+        )
+    return read(opened)
 
 
 def load_labels(path: Path, array_order: str | None = None) -> Volume:
     """Read a label map as int32 in closest-RAS order; raise SourceError unless all values are whole."""
     volume = load(path, array_order)
-    whole = np.rint(volume.array)
-    if not np.isfinite(volume.array).all() or np.abs(whole - volume.array).max() > 1e-3:
-        raise SourceError(f"{path}: a label map holds whole numbers only; was it interpolated?")
-    return Volume(whole.astype(np.int32), volume.affine)
+    labels = np.empty(volume.shape, dtype=np.int32)
+    for plane, values in zip(labels, volume.array, strict=True):  # large maps: no temporary copies
+        whole = np.rint(values)
+        if not np.isfinite(values).all() or np.abs(whole - values).max() > 1e-3:
+            raise SourceError(f"{path}: a label map holds whole numbers only; was it interpolated?")
+        plane[:] = whole
+    return Volume(labels, volume.affine)
 
 
 def to_closest_ras(volume: Volume) -> Volume:
@@ -143,21 +186,31 @@ def stores_no_orientation(path: Path) -> bool:
 
 
 def companions(path: Path) -> tuple[Path, ...]:
-    """The files of one scan: header and voxels of an Analyze or NIfTI pair, else the file itself."""
+    """The files of one scan: header, voxels and SPM's `.mat` of a pair, else the file itself."""
     name = path.name
     for one, other in ((".img", ".hdr"), (".hdr", ".img")):
         for ending in (one, one + ".gz"):
             if name.lower().endswith(ending):
                 stem = name[: -len(ending)]
-                partners = (path.with_name(stem + other), path.with_name(stem + other + ".gz"))
+                partners = (path.with_name(stem + end) for end in (other, other + ".gz", ".mat"))
                 return (path, *(partner for partner in partners if partner.is_file()))
     return (path,)
 
 
 def load_prepared(path: Path) -> Volume:
-    """Read a file of our own (already closest RAS) in its stored dtype."""
-    image: Any = nib.load(path)
-    return Volume(np.asarray(image.dataobj), np.asarray(image.affine, dtype=np.float64))
+    """Read a file of our own (already closest RAS) in its stored dtype; its checksum is verified.
+
+    Raises StageError for a file that changed since it was written.
+    """
+    try:
+        image: Any = nib.Nifti1Image.from_bytes(_DECOMPRESS(path.read_bytes()))
+        array = np.asarray(image.dataobj)
+    except _READ_ERRORS as error:
+        raise StageError(
+            f"{path}: damaged since it was written ({_one_line(error)}); "
+            "delete it and run the same command again"
+        ) from error
+    return Volume(array, np.asarray(image.affine, dtype=np.float64))
 
 
 def encode(volume: Volume, dtype: DTypeLike) -> bytes:

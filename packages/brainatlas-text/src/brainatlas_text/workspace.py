@@ -94,12 +94,12 @@ class Workspace:
         return self.root / "work"
 
     def read_record(self, stage: str, key: str, inputs: str) -> dict[str, Any] | None:
-        """Payload of finished work with the same inputs digest and unchanged outputs, else None."""
+        """Payload of finished work with the same inputs digest and outputs of the same size, else None."""
         try:
             record = json.loads(self._record_path(stage, key).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, ValueError):
             return None
-        if record["inputs"] != inputs:
+        if not isinstance(record, dict) or record.get("inputs") != inputs:
             return None
         for name, size in record["outputs"].items():
             path = self.root / name
