@@ -59,3 +59,10 @@ def test_two_builds_on_one_folder_are_refused(tmp_path):
 def test_digest_ignores_key_order_and_sees_values():
     assert workspace.digest({"a": 1, "b": [2]}) == workspace.digest({"b": [2], "a": 1})
     assert workspace.digest({"a": 1}) != workspace.digest({"a": 2})
+
+
+def test_a_place_that_can_be_no_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputError, match="a data set folder cannot be made here"):
+            Workspace(place).make()

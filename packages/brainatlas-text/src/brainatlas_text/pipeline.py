@@ -226,6 +226,7 @@ def _claim(workspace: Workspace, config: BuildConfig) -> None:
             raise OutputError(
                 f"{workspace.root}: not empty and not a data set of brainatlas-text; choose another --out"
             )
+        workspace.make()
         write_text(path, "".join(f"# {line}\n" for line in listed) + text)
         return
     differing = differing_keys(found, text)

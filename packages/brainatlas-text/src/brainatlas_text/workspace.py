@@ -93,6 +93,15 @@ class Workspace:
         """Prepared scans, label maps and done-records; never published."""
         return self.root / "work"
 
+    def make(self) -> None:
+        """Make the folder; raise OutputError where there can be none."""
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{self.root}: a data set folder cannot be made here ({error.strerror}); choose another --out"
+            ) from error
+
     def read_record(self, stage: str, key: str, inputs: str) -> dict[str, Any] | None:
         """Payload of finished work with the same inputs digest and outputs of the same size, else None."""
         try:
