@@ -64,22 +64,28 @@ def machine() -> str:
 
 
 def show(results: list[dict[str, Any]]) -> None:
-    """Print the table. Times better: ours / plain for rates, plain / ours for durations."""
+    """Print the table."""
     table = Table(title=machine())
     for heading in ("what", "ours", "plain", "unit", "times better", "plain is", "repeats"):
         table.add_column(heading, justify="left" if heading in {"what", "unit", "plain is"} else "right")
     for row in results:
-        gain = row["ours"] / row["plain"]
         table.add_row(
             f"{row['benchmark']}: {row['what']}",
             number(row["ours"]),
             number(row["plain"]),
             row["unit"],
-            f"{gain if row['unit'].endswith('/s') else 1 / gain:.2f}",
+            times_better(row),
             row["plain_is"],
             str(row["repeats"]),
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def times_better(row: dict[str, Any]) -> str:
+    """Ours / plain for rates and shares of what is right (`%`), plain / ours for durations."""
+    more_is_better = row["unit"].endswith(("/s", "%"))
+    good, bad = (row["ours"], row["plain"]) if more_is_better else (row["plain"], row["ours"])
+    return f"{good / bad:.2f}" if bad else "-"
 
 
 def number(value: float) -> str:

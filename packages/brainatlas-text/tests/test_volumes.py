@@ -1,3 +1,9 @@
+import gzip
+import os
+import tempfile
+import tracemalloc
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -84,3 +90,123 @@ def test_interpolated_labels_are_refused(tmp_path):
     nib.save(nib.Nifti1Image(np.full((5, 5, 5), 1.5, np.float32), np.eye(4)), tmp_path / "seg.nii")
     with pytest.raises(SourceError, match="whole numbers"):
         volumes.load_labels(tmp_path / "seg.nii")
+
+
+def stored(path, array, affine, *, qform=None, sform=None, units="mm"):
+    """A NIfTI file that states a qform, a sform or both."""
+    image = nib.Nifti1Image(array, None)
+    image.header.set_xyzt_units(units)
+    image.header.set_zooms(spaces.zooms_of(affine))
+    image.set_qform(qform, 0 if qform is None else 1)
+    image.set_sform(sform, 0 if sform is None else 1)
+    nib.save(image, path)
+    return path
+
+
+def test_the_sform_counts_and_a_tilt_beside_it_is_noted(tmp_path):
+    array, affine = np.ones((40, 40, 40), np.int16), np.diag([2.0, 2.0, 2.0, 1.0])
+    turned = affine.copy()
+    turned[:2, :2] = 2 * np.array([[0.998, -0.06], [0.06, 0.998]])
+    same = volumes.open_scan(stored(tmp_path / "a.nii", array, affine, qform=affine, sform=affine))
+    other = volumes.open_scan(stored(tmp_path / "b.nii", array, affine, qform=turned, sform=affine))
+    assert same.notes == () and len(other.notes) == 1 and "qform and sform differ" in other.notes[0]
+    np.testing.assert_allclose(other.affine, affine)
+
+
+@pytest.mark.parametrize("flip", [(-1.0, 1, 1), (1, -1.0, 1), (1, 1, -1.0)])
+def test_forms_that_contradict_each_other_are_both_named(tmp_path, flip):
+    array, affine = np.ones((20, 20, 20), np.int16), np.diag([2.0, 2.0, 2.0, 1.0])
+    path = stored(tmp_path / "a.nii", array, affine, qform=affine, sform=affine @ np.diag([*flip, 1.0]))
+    codes = spaces.axis_codes(affine @ np.diag([*flip, 1.0]))
+    with pytest.raises(GeometryError, match=rf"a\.nii: qform says RAS and sform says {codes}"):
+        volumes.open_scan(path)
+
+
+def test_no_orientation_is_not_made_up(tmp_path):
+    array, affine = np.ones((20, 20, 20), np.int16), np.eye(4)
+    with pytest.raises(GeometryError, match="left and right are unknown"):
+        volumes.open_scan(stored(tmp_path / "a.nii", array, affine))
+    nib.save(nib.AnalyzeImage(array, affine), tmp_path / "b.img")
+    with pytest.raises(GeometryError, match="left and right are unknown"):
+        volumes.open_scan(tmp_path / "b.img")
+
+
+@pytest.mark.parametrize(("units", "factor"), [("meter", 1000.0), ("micron", 0.001)])
+def test_other_units_of_length_become_mm(tmp_path, units, factor):
+    affine = np.diag([1.5, 2.0, 3.0, 1.0])
+    affine[:3, 3] = (-30, -40, -50)
+    scaled = np.vstack([affine[:3] / factor, affine[3:]])
+    array = np.ones((20, 20, 20), np.int16)
+    for forms in ({"qform": scaled}, {"sform": scaled}):
+        opened = volumes.open_scan(stored(tmp_path / "a.nii", array, scaled, **forms, units=units))
+        np.testing.assert_allclose(opened.affine, affine, rtol=1e-5)
+        assert "converted" in opened.notes[0]
+
+
+def test_a_flipped_bit_behind_the_last_voxel_read_is_found(tmp_path):
+    """Readers that stop at the last voxel never see the checksum."""
+    data = bytearray(volumes.encode(phantom(), "int16"))
+    data[-6] ^= 1
+    (tmp_path / "a.nii.gz").write_bytes(bytes(data))
+    with pytest.raises(SourceError, match="damaged"):
+        volumes.load(tmp_path / "a.nii.gz")
+
+
+def test_nothing_is_allocated_for_voxels_that_are_not_there(tmp_path):
+    image = nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4))
+    image.header.set_data_shape((800, 800, 800))
+    image.header["vox_offset"] = 352
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(image.header.binaryblock + bytes(5000)))
+    opened = volumes.open_scan(tmp_path / "a.nii.gz")
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceError, match="cut short"):
+            volumes.read(opened)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["i2", "u2", "i4", "f4"])
+def test_exchanged_bytes_are_told_from_noise(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    waves = np.add.outer(np.add.outer(*[np.sin(np.arange(40) / 6)] * 2), np.cos(np.arange(40) / 5))
+    smooth = 1500 + 400 * waves + rng.integers(0, 60, waves.shape)
+    noise = rng.integers(0, 30000, waves.shape)
+    small = smooth // 12
+    cases = [(smooth, False), (small, False), (noise, False), (smooth.astype(kind).byteswap(), True)]
+    if kind == "i2":
+        cases.append((small.astype(kind).byteswap(), True))
+    for array, refused in cases:
+        nib.save(nib.Nifti1Image(array.astype(kind), np.eye(4)), tmp_path / "a.nii")
+        if refused:
+            with pytest.raises(SourceError, match="other order"):
+                volumes.load(tmp_path / "a.nii")
+        else:
+            volumes.load(tmp_path / "a.nii")
+
+
+def test_a_file_that_may_not_be_read_is_named():
+    """Root may read everything, so somebody else does."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        path = Path(folder) / "a.nii.gz"
+        path.write_bytes(volumes.encode(phantom(), "int16"))
+        path.chmod(0)
+        mine = os.geteuid()
+        try:
+            if mine == 0:
+                os.seteuid(65534)
+            with pytest.raises(SourceError, match=r"a\.nii\.gz: may not be read"):
+                volumes.open_scan(path)
+        finally:
+            os.seteuid(mine)
+
+
+def test_odd_headers_are_not_remarked_on_behind_our_back(tmp_path, capfd):
+    image = nib.Nifti1Image(phantom().array, phantom().affine)
+    data = bytearray(image.to_bytes())
+    data[76:80] = bytes(4)  # qfac 0, which nibabel sets to 1 and says so
+    (tmp_path / "a.nii").write_bytes(bytes(data))
+    volumes.load(tmp_path / "a.nii")
+    assert capfd.readouterr() == ("", "")

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from brainatlas_text.errors import BrainAtlasError
+from brainatlas_text.errors import BrainAtlasError, one_line
 
 REJECTED = 3
 
@@ -26,11 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = args.command(args)
     except BrainAtlasError as error:
-        print(f"brainatlas-text: error: {error}", file=sys.stderr)
+        print(f"brainatlas-text: error: {one_line(str(error))}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"brainatlas-text: error: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"brainatlas-text: error: {one_line(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("brainatlas-text: stopped; the same command continues", file=sys.stderr)

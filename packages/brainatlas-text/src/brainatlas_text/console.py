@@ -138,4 +138,5 @@ def print_summary(summary: BuildSummary, out: str) -> None:
         console.print(f"note: {note}")
     console.print(f"a look at each scan: {summary.preparation_page}", soft_wrap=True)
     for rejection in summary.rejections:
-        console.print(f"rejected in {rejection.stage}: {rejection.reason}: {rejection.detail}")
+        line = f"rejected in {rejection.stage}: {rejection.reason}: {rejection.detail}"
+        console.print(line, markup=False)  # a path may hold [brackets]

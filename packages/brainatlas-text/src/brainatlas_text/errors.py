@@ -70,3 +70,9 @@ class ProgramError(MaskError):
 
 class DownloadError(BrainAtlasError):
     """A server did not give what it should."""
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks, control characters or undecodable bytes: file names may hold them."""
+    decodable = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in decodable)

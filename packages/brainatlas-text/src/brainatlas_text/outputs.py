@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from brainatlas_text import fuse, plan, prepare, register, render
 from brainatlas_text.card import CardFacts, write_card
 from brainatlas_text.recipe import Recipe
-from brainatlas_text.records import PlannedPair, Preparation, Rejection, Shard
+from brainatlas_text.records import PlannedPair, Preparation, PreparedScan, Rejection, Shard
 from brainatlas_text.samples import ReadyScan
 from brainatlas_text.shards import write_shard_table
 from brainatlas_text.sources import terms_of
@@ -114,6 +114,8 @@ def _scan_row(scan: ReadyScan, splits: Mapping[str, str | None]) -> dict[str, ob
         "scanner": prepared.facts.scanner,
         "source_zooms_mm": list(prepared.source_zooms_mm),
         "orientation_source": prepared.orientation_source,
+        "left_by_capsule": _verdict(prepared, "capsule"),
+        "left_by_two_forms": _verdict(prepared, "two forms"),
         **_preparation(prepared.preparation),
         "label_method": labeled.label_method,
         "label_voters": list(labeled.voters),
@@ -137,6 +139,12 @@ def _preparation(made: Preparation) -> dict[str, object]:
         "bias_correction": made.bias_correction,
         "intensity_range": list(made.intensity_range),
     }
+
+
+def _verdict(scan: PreparedScan, method: str) -> str | None:
+    """How a check of left and right came out; None where it was not made."""
+    checks = scan.preparation.handedness
+    return next((check.verdict for check in checks if check.method == method), None)
 
 
 def _quality_row(scan: ReadyScan) -> dict[str, object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ class _Run:
 
     def _prepare(self, scans: Sequence[SourceScan]) -> list[PreparedScan]:
         tasks = [stages.prepare_task(self.root, scan, self.recipe.prepare) for scan in scans]
-        return self._stage("prepare", tasks)
+        return self._stage("prepare", tasks, stages.worker_died)
 
     def _write_preparation_page(self, found: Selected, prepared: Sequence[PreparedScan]) -> Path:
         """Before anything later can fail: then this page is what tells why."""
@@ -162,7 +162,7 @@ class _Run:
 
     def _register(self, prepared: Sequence[PreparedScan]) -> dict[str, HubTransform]:
         tasks = [stages.register_task(self.root, scan, self.recipe.register_) for scan in prepared]
-        return {transform.key: transform for transform in self._stage("register", tasks)}
+        return {transform.key: transform for transform in self._stage("register", tasks, stages.worker_died)}
 
     def _label(
         self, prepared: Sequence[PreparedScan], transforms: dict[str, HubTransform]
@@ -172,7 +172,7 @@ class _Run:
         for scan in prepared:
             voters = propagate.choose_voters(scan, labeled) if scan.dseg is None else ()
             if scan.dseg is None and not voters:
-                detail = f"{scan.key} has no labels and nobody else has any to vote with"
+                detail = f"{scan.key} has no labels and nobody else has any to vote with; add labeled people"
                 self.rejections.append(
                     Rejection(stage="label", key=scan.key, reason="no_voters", detail=detail)
                 )
@@ -194,13 +194,15 @@ class _Run:
         ]
         return self._stage("render", tasks)
 
-    def _stage(self, stage: str, tasks: Sequence[Task]) -> list[Any]:
+    def _stage(
+        self, stage: str, tasks: Sequence[Task], given_up: Callable[[Task], Any] | None = None
+    ) -> list[Any]:
         """Results of all tasks in order, rejections taken out; only unfinished ones run."""
         begin = time.monotonic()
         results: list[Any] = [stages.finished(task) for task in tasks]
         missing = [index for index, result in enumerate(results) if result is None]
         self.progress.start(stage, len(tasks), len(tasks) - len(missing))
-        for place, result in self.engine.run(stages.run, [tasks[index] for index in missing]):
+        for place, result in self.engine.run(stages.run, [tasks[index] for index in missing], given_up):
             results[missing[place]] = result
             self.progress.advance()
         refused = [result for result in results if isinstance(result, Rejection)]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainatlas_text import spaces, volumes
-from brainatlas_text.engines import brain_masks, intensities, pictures, repeats, resample
+from brainatlas_text.engines import brain_masks, handedness, intensities, pictures, repeats, resample
 from brainatlas_text.engines.bias import BiasSchedule, correct_bias
 from brainatlas_text.engines.brain_masks import BrainMask, MaskMethod
 from brainatlas_text.engines.masks import BoolArray
@@ -88,13 +88,15 @@ def inputs_digest(scan: SourceScan, config: PrepareConfig) -> str:
     Names, places and times of files do not count, nor settings of a mask method that scans of this sequence
     do not take. A file that cannot be read counts by its name: `prepare` is the one to say what is wrong.
     """
+    other = handedness.other_form(scan)
     files = (scan.image, scan.mask, scan.dseg, scan.label_table, *scan.repeats)
-    contents = [_content(path) for path in files]
+    contents = [_content(path) for path in (*files, *([other.image] if other else []))]
     paths = ("image", "mask", "dseg", "label_table", "repeats", "superseded")
     said = {name: value for name, value in asdict(scan).items() if name not in paths}
     settings = {name: value for name, value in config.model_dump().items() if not name.startswith("mask")}
     method = brain_masks.identity(scan.sequence, config.mask_settings)
     versions = [VERSION, pictures.VERSION, repeats.VERSION if scan.repeats else None]
+    versions.append(handedness.VERSION if other or scan.left_marker else None)
     return digest(["prepare", versions, method, contents, said, settings])
 
 
@@ -108,6 +110,9 @@ def prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> Pr
     except InputError as error:
         reason = _REASONS.get(type(error), "unusable")
         return Rejection(stage="prepare", key=scan.key, reason=reason, detail=str(error))
+    except MemoryError:
+        detail = f"{scan.image}: not enough memory to prepare it; use fewer --workers or exclude the scan"
+        return Rejection(stage="prepare", key=scan.key, reason="out_of_memory", detail=detail)
 
 
 def _prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> PreparedScan:
@@ -120,6 +125,10 @@ def _prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> P
     image = mean.volume
     mask = _brain(image, scan, config)
     _check_brain(mask.array, image, scan, config)
+    checks = handedness.check(scan, image, mask.array, stripped=mask.method == "stripped")
+    sides = handedness.judge(checks, scan.orientation_source, config.contradicted)
+    if sides.refusal:
+        raise _Refusal("handedness_contradicted", f"{scan.image}: {sides.refusal}", (image, mask.array))
     dseg = canonical_labels(scan, image, mask.array) if scan.dseg else None
     schedule = BiasSchedule(grid_mm=config.bias_grid_mm, iterations=config.bias_iterations)
     even = correct_bias(image, mask.array, schedule) if config.bias_correction else image.array
@@ -141,6 +150,7 @@ def _prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> P
         intensity_range=scaled.value_range,
         histogram_before=scaled.histogram_before,
         histogram_after=scaled.histogram_after,
+        handedness=checks,
     )
     return PreparedScan(
         key=scan.key,
@@ -155,10 +165,10 @@ def _prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> P
         facts=scan.facts,
         terms=scan.terms,
         source_zooms_mm=opened.ras_zooms_mm,
-        orientation_source=scan.orientation_source,
+        orientation_source=sides.source,
         preparation=preparation,
         digest=file_digest(*written.values()),
-        notes=(*scan.notes, *mean.notes, *mask.notes),
+        notes=(*scan.notes, *opened.notes, *mean.notes, *mask.notes, *sides.notes),
     )
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from brainatlas_text.engines import mask_command
 from brainatlas_text.engines.bias import FINE
 from brainatlas_text.engines.brain_masks import MaskMethod, MaskSettings
+from brainatlas_text.engines.handedness import Contradicted
 
 
 class PrepareConfig(BaseModel):
@@ -44,6 +45,9 @@ class PrepareConfig(BaseModel):
     """Smaller brains are rejected as implausible."""
     max_brain_ml: float = Field(2400.0, ge=0.0)
     """Larger ones as well: a skull or a neck must have come along."""
+    contradicted: Contradicted = "reject"
+    """Scans whose left and right are contradicted: `reject` those that their own capsule speaks against,
+    `strict` those as well whose other form does, `keep` all, with a note. None is ever flipped."""
 
     @field_validator("mask_command")
     @classmethod

@@ -16,6 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from brainatlas_text.errors import one_line
+
 Sequence = Literal["T1w", "T2w", "FLAIR"]
 Plane = Literal["axial", "coronal", "sagittal"]
 Sex = Literal["F", "M"]
@@ -72,6 +74,8 @@ class SourceScan:
     """A brain mask that comes with the scan, on the image's grid or another."""
     stripped: bool = False
     """The image shows the brain alone on a zero background."""
+    left_marker: bool = False
+    """The source fixed a capsule to the left side of the head, and the image may show it."""
     array_order: str | None = None
     """Axis codes of the stored array, such as `ASL`, where the header cannot be trusted."""
     orientation_source: OrientationSource = "header"
@@ -95,9 +99,13 @@ class Rejection:
     reason: str
     """One word to count by, such as `unreadable` or `low_overlap`."""
     detail: str
-    """One sentence with file, expectation and finding."""
+    """One sentence with file, expectation, finding and what to do; always one line."""
     look: Path | None = None
     """A picture of what was refused (SVG), where one could be made; below the data set folder."""
+
+    def __post_init__(self) -> None:
+        """File names may hold line breaks and bytes that are no text."""
+        object.__setattr__(self, "detail", one_line(self.detail))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,4 +118,5 @@ def _check(key: str, scan_from_hub: Affine, overlap: float, config: RegisterConf
         detail = f"overlaps the hub by {overlap:.2f} Dice, register.min_overlap is {config.min_overlap:.2f}"
     else:
         return None
-    return Rejection(stage="register", key=key, reason=reason, detail=f"{key} {detail}")
+    advice = "look at its brain mask, then exclude the scan or give it a mask"
+    return Rejection(stage="register", key=key, reason=reason, detail=f"{key} {detail}; {advice}")

@@ -85,6 +85,15 @@ def finished(task: Task) -> Any | None:
         return None
 
 
+def worker_died(task: Task) -> Rejection:
+    """For a scan on which a worker process died twice; not noted, so the next run tries it again."""
+    detail = (
+        f"{task.key}: the worker process died while it did this (memory exhausted, or a crash in a library); "
+        "run the same command again with fewer --workers, or exclude the scan"
+    )
+    return Rejection(stage=task.stage, key=task.key, reason="worker_died", detail=detail)
+
+
 def prepare_task(root: Path, scan: SourceScan, config: PrepareConfig) -> Task:
     """Source files to a PreparedScan."""
     return Task(

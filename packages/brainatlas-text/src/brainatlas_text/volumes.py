@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from isal import igzip, igzip_lib
+from isal import igzip
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import DTypeLike, NDArray
 
-from brainatlas_text import slabs, spaces
+from brainatlas_text import headers, slabs, spaces
 from brainatlas_text.errors import GeometryError, SourceError, StageError
 from brainatlas_text.spaces import Affine
 
@@ -21,11 +20,7 @@ MAX_VOXELS = 600_000_000
 """Refused before anything is allocated; Kirby's native FLAIR, the largest known here, has 108 million."""
 MAX_WHOLE_VOXELS = 150_000_000
 """Of label maps and masks, which are not thinned while they are read."""
-_DECOMPRESS: Any = igzip.decompress  # isal's types are wrong about both
-_ISAL_ERROR: Any = igzip_lib.IsalError
-_READ_ERRORS = (OSError, EOFError, ValueError, TypeError, OverflowError, MemoryError, zlib.error,
-                _ISAL_ERROR, nib.filebasedimages.ImageFileError,
-                nib.spatialimages.HeaderDataError)  # fmt: skip
+_DECOMPRESS: Any = igzip.decompress  # isal's types are wrong about it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +56,8 @@ class OpenedScan:
     shape: tuple[int, int, int]
     affine: Affine
     """Of the stored array, checked."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know of the header."""
 
     @property
     def ras_zooms_mm(self) -> tuple[float, float, float]:
@@ -76,28 +73,23 @@ def open_scan(path: Path, array_order: str | None = None) -> OpenedScan:
 
     Raises SourceError for a file that is no 3-D scan and GeometryError for an impossible grid.
     """
-    try:
-        image: Any = nib.load(path)
-        shape, header_zooms = image.shape, image.header.get_zooms()
-        affine = np.asarray(image.affine, dtype=np.float64)
-    except FileNotFoundError as error:
-        raise SourceError(f"{path}: no such file") from error
-    except _READ_ERRORS as error:
-        raise SourceError(
-            f"{path}: not a readable scan ({_one_line(error)}); replace or exclude it"
-        ) from error
+    image = headers.open_image(path)
+    shape = image.shape
+    headers.check_values(image, path)
     if len(shape) < 3 or any(n != 1 for n in shape[3:]):
         raise SourceError(f"{path}: expected one 3-D volume, found shape {tuple(shape)}; extract one volume")
     if min(shape[:3]) < 2 or int(np.prod([int(n) for n in shape[:3]], dtype=object)) > MAX_VOXELS:
         raise GeometryError(
             f"{path}: implausible grid {tuple(shape[:3])}; repair the header or exclude the scan"
         )
-    if array_order is not None:
-        zooms = np.abs(np.asarray(header_zooms[:3], dtype=float))
-        affine = spaces.from_axis_codes(array_order, shape, zooms)
+    if array_order is None:
+        affine, notes = headers.stored_affine(image, path)
+    else:
+        zooms_mm, notes = headers.header_zooms_mm(image, path), ()
+        affine = spaces.from_axis_codes(array_order, shape, zooms_mm)
     spaces.check_affine(affine, str(path))
     i, j, k = (int(n) for n in shape[:3])
-    return OpenedScan(path=path, image=image, shape=(i, j, k), affine=affine)
+    return OpenedScan(path=path, image=image, shape=(i, j, k), affine=affine, notes=notes)
 
 
 def read(opened: OpenedScan, thinned_by: tuple[int, int, int] = (1, 1, 1)) -> Volume:
@@ -107,6 +99,7 @@ def read(opened: OpenedScan, thinned_by: tuple[int, int, int] = (1, 1, 1)) -> Vo
     read, slab by slab, so that a grid of hundreds of millions of voxels never lies in memory. What is left
     over at the end of an axis is dropped. Raises SourceError for voxels that cannot be read.
     """
+    headers.check_stream(opened.image, opened.path)
     axes = [(int(axis), int(turn)) for axis, turn in io_orientation(opened.affine)]
     factors = [thinned_by[axis] for axis, _ in axes]
     skipped = [n % f if turn < 0 else 0 for n, f, (_, turn) in zip(opened.shape, factors, axes, strict=True)]
@@ -122,9 +115,9 @@ def read(opened: OpenedScan, thinned_by: tuple[int, int, int] = (1, 1, 1)) -> Vo
             depth = means.shape[2]
             stored[..., place : place + depth] = means
             place += depth
-    except _READ_ERRORS as error:
+    except headers.READ_ERRORS as error:
         raise SourceError(
-            f"{opened.path}: voxels cannot be read ({_one_line(error)}); replace or exclude it"
+            f"{opened.path}: voxels cannot be read ({headers.short(error)}); replace or exclude it"
         ) from error
     step = np.diag([*factors, 1.0])
     step[:3, 3] = np.array(skipped) + (np.array(factors) - 1) / 2
@@ -150,7 +143,12 @@ def load_labels(path: Path, array_order: str | None = None) -> Volume:
     for plane, values in zip(labels, volume.array, strict=True):  # large maps: no temporary copies
         whole = np.rint(values)
         if not np.isfinite(values).all() or np.abs(whole - values).max() > 1e-3:
-            raise SourceError(f"{path}: a label map holds whole numbers only; was it interpolated?")
+            raise SourceError(
+                f"{path}: a label map holds whole numbers only, this one was interpolated or scaled; "
+                "resample it by nearest neighbor or exclude the scan"
+            )
+        if np.abs(whole).max() >= 2**31:
+            raise SourceError(f"{path}: label numbers up to {np.abs(whole).max():g}; replace or exclude it")
         plane[:] = whole
     return Volume(labels, volume.affine)
 
@@ -205,9 +203,9 @@ def load_prepared(path: Path) -> Volume:
     try:
         image: Any = nib.Nifti1Image.from_bytes(_DECOMPRESS(path.read_bytes()))
         array = np.asarray(image.dataobj)
-    except _READ_ERRORS as error:
+    except headers.READ_ERRORS as error:
         raise StageError(
-            f"{path}: damaged since it was written ({_one_line(error)}); "
+            f"{path}: damaged since it was written ({headers.short(error)}); "
             "delete it and run the same command again"
         ) from error
     return Volume(array, np.asarray(image.affine, dtype=np.float64))
@@ -221,8 +219,3 @@ def encode(volume: Volume, dtype: DTypeLike) -> bytes:
     image.set_qform(volume.affine, 1)
     data: bytes = igzip.compress(image.to_bytes(), 2, mtime=0)
     return data
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text[:160] or type(error).__name__

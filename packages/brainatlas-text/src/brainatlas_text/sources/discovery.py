@@ -40,10 +40,14 @@ def reject(key: str, reason: str, detail: str) -> Rejection:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """All visible files below a folder, sorted; links are followed, each real folder once (no loops)."""
-    return sorted(
-        place / name for place, names in _walk(folder, []) for name in names if not name.startswith(".")
-    )
+    """All visible files below a folder, sorted; links are followed, each real folder once (no loops).
+
+    An empty folder with the name of a scan, and the `.img` file that a header promises, are listed as well,
+    so that they are missed by name.
+    """
+    files = [place / name for place, names in _walk(folder, []) for name in names if not name.startswith(".")]
+    promised = {path.with_name(path.name[:-4] + ".img") for path in files if path.name.endswith(".hdr")}
+    return sorted({*files, *(path for path in promised if not os.path.lexists(f"{path}.gz"))})
 
 
 def unreadable_folders(folder: Path) -> tuple[str, ...]:
@@ -63,7 +67,17 @@ def _walk(folder: Path, errors: list[OSError]) -> Iterator[tuple[Path, list[str]
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield Path(place), names
+        yield Path(place), [*names, *(name for name in folders if _is_empty_scan(Path(place) / name))]
+
+
+def _is_empty_scan(folder: Path) -> bool:
+    """Whether an empty folder has the name of a scan file: what is left of a copy that failed."""
+    if not folder.name.lower().endswith((".nii", ".nii.gz", ".img")):
+        return False
+    try:
+        return not any(folder.iterdir())
+    except OSError:
+        return True
 
 
 def choose(forms: Iterable[Form]) -> tuple[tuple[SourceScan, ...], tuple[Rejection, ...]]:
@@ -82,7 +96,7 @@ def choose(forms: Iterable[Form]) -> tuple[tuple[SourceScan, ...], tuple[Rejecti
         said = tuple(f"{form.scan.image}: {problem}" for form, problem in problems.items() if problem)
         usable = [form for form in found if not problems[form]]
         if not usable:
-            rejections += [reject(key, "unreadable", detail) for detail in said]
+            rejections.append(reject(key, "unreadable", "; ".join(said)))
             continue
         best, *others = usable
         clashing = [form for form in others if form.rank == best.rank and not _same_scan(best, form)]
@@ -114,7 +128,7 @@ def _problem(path: Path) -> str | None:
         return (
             f"a link that leads nowhere ({os.readlink(path)}); fetch its content (datalad get) or remove it"
             if path.is_symlink()
-            else "no such file"
+            else "no such file, although its header is there; copy it again or remove the header"
         )
     readable = os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
     return None if readable else "not readable for this user; change its permissions"

@@ -105,6 +105,7 @@ def _scan(person: str, visit: str, path: Path, kind: Kind, sessions: Mapping[str
         sequence="T1w",
         image=path,
         stripped=kind.stripped,
+        left_marker=not kind.stripped,
         array_order=kind.array_order,
         orientation_source="convention" if kind.array_order else "header",
         facts=stated.facts,
