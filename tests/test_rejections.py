@@ -12,6 +12,7 @@ GIVEN = (
     r'_Refusal\(\s*"(\w+)"',
     r'reason="(\w+)"',
     r'\breason(?:, detail)? = "(\w+)"',
+    r'\breason = "\w+" if [^\n]+ else "(\w+)"',
     r'\w+Error: "(\w+)",',
     r'_REASONS\.get\(type\(error\), "(\w+)"\)',
 )
