@@ -271,10 +271,7 @@ def _measure(path: Path, most: int, middle: int) -> tuple[int, bytes]:
 
 
 def _looks_swapped(window: bytes, kind: np.dtype[Any]) -> bool:
-    """Whether neighbors would be far more alike with their bytes in the other order.
-
-    Numbers below 256 look as smooth either way; exchanged, they are multiples of 256 and some are negative.
-    """
+    """Whether neighbors would be far more alike with their bytes in the other order."""
     if kind.itemsize not in (2, 4) or len(window) < 4096:
         return False
     with np.errstate(all="ignore"):
@@ -288,6 +285,13 @@ def _looks_swapped(window: bytes, kind: np.dtype[Any]) -> bool:
             return True
         as_is, swapped = _roughness(values), _roughness(values.byteswap())
     return as_is > 0.5 and as_is > 2.5 * swapped
+
+
+def _are_small_swapped(values: NDArray[Any]) -> bool:
+    """Numbers below 256 are as smooth either way; exchanged, they are multiples of 256, some negative."""
+    if not (values < 0).any() or (values % 256 == 0).mean() < 0.99:
+        return False
+    return len(np.unique(values)) >= 8
 
 
 def _roughness(values: NDArray[Any]) -> float:
