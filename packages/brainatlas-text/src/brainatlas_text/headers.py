@@ -276,12 +276,7 @@ def _looks_swapped(window: bytes, kind: np.dtype[Any]) -> bool:
         return False
     with np.errstate(all="ignore"):
         values = np.frombuffer(window, dtype=kind)
-        if (
-            kind.kind == "i"
-            and kind.itemsize == 2
-            and (values < 0).any()
-            and (values % 256 == 0).mean() > 0.99
-        ):
+        if kind.kind == "i" and kind.itemsize == 2 and _are_small_swapped(values):
             return True
         as_is, swapped = _roughness(values), _roughness(values.byteswap())
     return as_is > 0.5 and as_is > 2.5 * swapped
