@@ -31,8 +31,8 @@ from brainatlas_text.engines import capsule, handedness, masks
 from brainatlas_text.records import Verdict
 from brainatlas_text.volumes import Volume
 
-PEOPLE = 6
-CAPSULES = 1
+PEOPLE = 9
+CAPSULES = 2
 """Drawn for each head."""
 SHARED = Path(os.environ.get("BRAINATLAS_SHARED", Path(__file__).parents[1].parent / "shared"))
 
