@@ -64,7 +64,7 @@ def machine() -> str:
 
 
 def show(results: list[dict[str, Any]]) -> None:
-    """Print the table. Times better: ours / plain for rates, plain / ours for durations."""
+    """Print the table. Times better: ours / plain for rates and Dice, plain / ours for durations."""
     table = Table(title=machine())
     for heading in ("what", "ours", "plain", "unit", "times better", "plain is", "repeats"):
         table.add_column(heading, justify="left" if heading in {"what", "unit", "plain is"} else "right")
@@ -75,7 +75,7 @@ def show(results: list[dict[str, Any]]) -> None:
             number(row["ours"]),
             number(row["plain"]),
             row["unit"],
-            f"{gain if row['unit'].endswith('/s') else 1 / gain:.2f}",
+            f"{gain if row['unit'].endswith(('/s', 'Dice')) else 1 / gain:.2f}",
             row["plain_is"],
             str(row["repeats"]),
         )
