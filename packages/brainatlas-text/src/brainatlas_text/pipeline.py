@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from brainatlas_text import outputs, plan, propagate, stages
 from brainatlas_text.distribute import Engine, default_workers
 from brainatlas_text.errors import OutputError, SourceError
+from brainatlas_text.pages.preparation import PATH as PAGE
 from brainatlas_text.pages.preparation import Found, write_preparation_page
 from brainatlas_text.progress import Progress, Silent
 from brainatlas_text.recipe import Recipe, differing_keys, freeze, to_toml
@@ -144,7 +145,7 @@ class _Run:
 
     def _prepare(self, scans: Sequence[SourceScan]) -> list[PreparedScan]:
         tasks = [stages.prepare_task(self.root, scan, self.recipe.prepare) for scan in scans]
-        return self._stage("prepare", tasks, stages.worker_died)
+        return self._stage("prepare", tasks, of_scans=True)
 
     def _write_preparation_page(self, found: Selected, prepared: Sequence[PreparedScan]) -> Path:
         """Before anything later can fail: then this page is what tells why."""
@@ -162,12 +163,17 @@ class _Run:
 
     def _register(self, prepared: Sequence[PreparedScan]) -> dict[str, HubTransform]:
         tasks = [stages.register_task(self.root, scan, self.recipe.register_) for scan in prepared]
-        return {transform.key: transform for transform in self._stage("register", tasks, stages.worker_died)}
+        return {transform.key: transform for transform in self._stage("register", tasks, of_scans=True)}
 
     def _label(
         self, prepared: Sequence[PreparedScan], transforms: dict[str, HubTransform]
     ) -> dict[str, ReadyScan]:
         labeled = [scan for scan in prepared if scan.dseg is not None]
+        if not labeled:
+            raise SourceError(
+                f"{self.config.root}: every scan with labels was rejected, so that there is nobody to carry "
+                f"labels from; {self.root / PAGE} says why"
+            )
         tasks, usable = [], []
         for scan in prepared:
             voters = propagate.choose_voters(scan, labeled) if scan.dseg is None else ()
@@ -194,15 +200,17 @@ class _Run:
         ]
         return self._stage("render", tasks)
 
-    def _stage(
-        self, stage: str, tasks: Sequence[Task], given_up: Callable[[Task], Any] | None = None
-    ) -> list[Any]:
-        """Results of all tasks in order, rejections taken out; only unfinished ones run."""
+    def _stage(self, stage: str, tasks: Sequence[Task], *, of_scans: bool = False) -> list[Any]:
+        """Results of all tasks in order, rejections taken out; only unfinished ones run.
+
+        With `of_scans` a task that fails or kills its worker costs its scan, not the build.
+        """
         begin = time.monotonic()
+        work, given_up = (stages.run_for_scan, stages.worker_died) if of_scans else (stages.run, None)
         results: list[Any] = [stages.finished(task) for task in tasks]
         missing = [index for index, result in enumerate(results) if result is None]
         self.progress.start(stage, len(tasks), len(tasks) - len(missing))
-        for place, result in self.engine.run(stages.run, [tasks[index] for index in missing], given_up):
+        for place, result in self.engine.run(work, [tasks[index] for index in missing], given_up):
             results[missing[place]] = result
             self.progress.advance()
         refused = [result for result in results if isinstance(result, Rejection)]

@@ -7,6 +7,7 @@ A rejection is a result like any other: it is noted and not tried again until it
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from brainatlas_text import (
     volumes,
 )
 from brainatlas_text.engines import itk
+from brainatlas_text.errors import BrainAtlasError
 from brainatlas_text.hub import load_hub
 from brainatlas_text.plan import draw
 from brainatlas_text.prepare_config import PrepareConfig
@@ -46,6 +48,8 @@ from brainatlas_text.records import (
 from brainatlas_text.samples import ReadyScan, SampleSettings
 from brainatlas_text.volumes import Volume
 from brainatlas_text.workspace import Workspace, atomic_path, digest, file_digest, write_volume
+
+log = logging.getLogger(__name__)
 
 Outcome = tuple[Any, list[Path]]
 """A stage's result and the files it wrote."""
@@ -72,6 +76,26 @@ def run(task: Task) -> Any:
     payload = TypeAdapter(task.result).dump_python(result, mode="json")
     Workspace(task.root).write_record(task.stage, task.key, task.inputs, outputs, {"result": payload})
     return result
+
+
+def run_for_scan(task: Task) -> Any:
+    """`run`, where one scan's failure must not end the build of all others: it is a Rejection then.
+
+    Errors raised on purpose and those of disks are everybody's and still end the build. Not noted, so that
+    the next run tries again.
+    """
+    try:
+        return run(task)
+    except (BrainAtlasError, OSError):
+        raise
+    except Exception as error:
+        log.debug("%s of %s failed", task.stage, task.key, exc_info=True)
+        detail = (
+            f"{task.key}: {task.stage} failed unexpectedly ({type(error).__name__}: {error}); this is a fault "
+            "of brainatlas-text: report it with what `brainatlas-text -v build --workers 1` prints, and "
+            "exclude the scan"
+        )
+        return Rejection(stage=task.stage, key=task.key, reason="failed", detail=detail)
 
 
 def finished(task: Task) -> Any | None:
