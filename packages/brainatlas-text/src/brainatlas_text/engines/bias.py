@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from brainatlas_text.engines.itk import to_itk_image
+from brainatlas_text.engines.itk import to_array, to_itk_image
 from brainatlas_text.volumes import Volume
 
 MAX_LOG_FIELD = float(np.log(4.0))
@@ -45,6 +45,6 @@ def correct_bias(
     n4.SetMaximumNumberOfIterations(schedule.iterations)
     n4.SetConvergenceThreshold(1e-3)
     n4.Execute(sitk.BinShrink(full, factors), sitk.BinShrink(inside, factors))
-    log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(full)).transpose(2, 1, 0)
+    log_field = to_array(n4.GetLogBiasFieldAsImage(full))
     field = np.exp(np.clip(log_field, -MAX_LOG_FIELD, MAX_LOG_FIELD))
     return np.ascontiguousarray(image.array / field, dtype=np.float32)

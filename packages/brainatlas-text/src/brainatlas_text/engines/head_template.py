@@ -1,7 +1,8 @@
 """A head in template space, made from the MNI152 tissue maps: what brain extraction fits to a scan.
 
-The maps are brain only. Around them a skull and a scalp of usual thickness are assumed above the skull
-base, so that a fit is pinned by the outline of the head as well as by the brain.
+The maps are brain only. Around them a skull and a scalp of usual thickness are assumed, and below the skull
+base soft tissue as wide as the head, so that a fit is pinned by the outline of the head as well as by the
+brain, and nothing but the brain is left for the brain to explain.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ WIDTH_MM, LENGTH_MM, TOP_MM = 139.0, 178.0, 82.0
 """Extent of the template's brain along x and y, and its top above `CENTER_MM`."""
 SKULL_MM, SCALP_MM = 8.0, 7.0
 _MARGIN_VOXELS = 24
-_WHITE, _GREY, _FLUID, _SCALP, _SKULL = 1.0, 0.7, 0.44, 0.26, 0.13
+TISSUE_VALUES = (1.0, 0.7, 0.44)
+"""How the maps show white matter, grey matter and fluid."""
+_SCALP, _SKULL = 0.26, 0.13
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,9 +34,9 @@ class HeadTemplate:
     """Maps on a grid of about 4 mm with a wide empty margin, and tissue shares at 2 mm, RAS+ mm."""
 
     brain: Volume
-    """Tissue values (white 1, grey 0.7, fluid 0.44) of the brain alone, 0 outside; smoothed."""
+    """`TISSUE_VALUES` of the brain alone, 0 outside; smoothed."""
     head: Volume
-    """The same with skull and scalp."""
+    """The same with skull and scalp, face and neck."""
     tissues: tuple[Volume, Volume, Volume]
     """Shares of white matter, grey matter and fluid, 0 to 1, at 2 mm; fluid fills the brain mask."""
 
@@ -48,8 +51,9 @@ def load_head_template() -> HeadTemplate:
         volumes.thin(Volume(array, white.affine), (2, 2, 2)) for array in (white.array, grey.array, fluid)
     )
     white, grey, fluid_map = (_with_margin(share) for share in (white, grey, fluid_map))
-    brain = _WHITE * white.array + _GREY * grey.array + _FLUID * fluid_map.array
-    mask = white.array + grey.array + fluid_map.array >= 0.5
+    shares = np.stack([white.array, grey.array, fluid_map.array])
+    brain = np.tensordot(np.asarray(TISSUE_VALUES, dtype=np.float32), shares, 1)
+    mask = shares.sum(axis=0) >= 0.5
     head = np.where(mask, brain, _rings(mask, white))
     return HeadTemplate(
         brain=_smoothed_half(Volume(np.where(mask, brain, 0.0), white.affine)),
@@ -71,13 +75,14 @@ def _with_margin(volume: Volume) -> Volume:
 
 
 def _rings(mask: NDArray[np.bool_], grid: Volume) -> NDArray[np.float64]:
-    """Skull and scalp by distance from the brain, above a plane through the skull base."""
+    """Skull and scalp by distance from the brain; below the skull base face and neck, as wide as the head."""
     distance_mm = ndimage.distance_transform_edt(~mask, sampling=grid.zooms_mm)
     index = np.stack(np.meshgrid(*[np.arange(n) for n in mask.shape], indexing="ij"), axis=-1)
     points = spaces.apply(grid.affine, index)
     above = points[..., 2] > -0.15 * points[..., 1]
-    rings = np.where(distance_mm <= SKULL_MM, _SKULL, _SCALP)
-    return np.where(above & (distance_mm <= SKULL_MM + SCALP_MM), rings, 0.0)
+    cap = above & (distance_mm <= SKULL_MM + SCALP_MM)
+    below = ~above & cap.any(axis=2, keepdims=True)
+    return np.where(distance_mm <= SKULL_MM, _SKULL, np.where(cap | below, _SCALP, 0.0))
 
 
 def _smoothed_half(volume: Volume) -> Volume:

@@ -83,6 +83,12 @@ def to_itk_image(volume: Volume) -> sitk.Image:
     return image
 
 
+def to_array(image: sitk.Image) -> NDArray[Any]:
+    """The values of an image of `to_itk_image` in the volume's order of axes."""
+    array: NDArray[Any] = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+    return array
+
+
 def _shrunken(volume: Volume, grid_mm: float) -> sitk.Image:
     """Smooth and subsample to about the given grid."""
     zooms = spaces.zooms_of(volume.affine)
