@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from brainatlas_text.engines import masks
 from brainatlas_text.volumes import Volume
@@ -79,6 +80,26 @@ def test_the_foreground_is_the_head_whatever_the_scale():
         )
         found = masks.foreground(Volume(array.astype(np.float32), np.diag([2.0, 2.0, 2.0, 1.0])))
         assert (found ^ head).sum() < 0.02 * head.sum()
+
+
+def test_operations_in_a_box_equal_those_on_the_whole_grid():
+    zooms = np.array([1.0, 2.0, 1.5])
+    rng = np.random.default_rng(3)
+    for low in ([0, 0, 0], [9, 4, 6], [20, 12, 16]):  # at the border, within, at the other border
+        mask = np.zeros((28, 18, 22), dtype=bool)
+        mask[low[0] : low[0] + 8, low[1] : low[1] + 6, low[2] : low[2] + 6] = rng.random((8, 6, 6)) < 0.8
+        outward = ndimage.distance_transform_edt(~mask, sampling=zooms)
+        inward = ndimage.distance_transform_edt(mask, sampling=zooms)
+        np.testing.assert_array_equal(masks.dilate(mask, 3.0, zooms), outward <= 3.0)
+        np.testing.assert_array_equal(masks.erode(mask, 1.2, zooms), inward > 1.2)
+        np.testing.assert_array_equal(masks.fill_holes(mask), ndimage.binary_fill_holes(mask))
+
+
+def test_growing_nothing_gives_nothing():
+    nothing = np.zeros((4, 5, 6), dtype=bool)
+    assert (
+        not masks.dilate(nothing, 3.0, np.ones(3)).any() and not masks.erode(nothing, 3.0, np.ones(3)).any()
+    )
 
 
 def test_the_largest_part_of_nothing_is_nothing():
