@@ -29,8 +29,9 @@ import nibabel as nib
 import numpy as np
 
 from brainatlas_text import spaces, volumes
-from brainatlas_text.engines import extraction, itk, masks, resample
-from brainatlas_text.hub import load_hub
+from brainatlas_text.engines import extraction
+from brainatlas_text.engines.head_fit import fit_head, refine_on_brain, template_brain
+from brainatlas_text.engines.head_template import load_head_template
 from brainatlas_text.volumes import Volume
 
 SEQUENCES = {"T1w": "T1", "T2w": "T2", "FLAIR": "FLAIR"}
@@ -73,14 +74,10 @@ def bet(path: Path) -> np.ndarray:
 
 
 def template(path: Path) -> np.ndarray:
-    """The hub's mask through an affine registration, started where head and hub have their middles."""
-    head, hub = volumes.load(path), load_hub()
-    points = spaces.apply(head.affine, np.argwhere(masks.foreground(head))[::97])
-    middle = spaces.apply(hub.image.affine, (np.array(hub.image.shape) - 1) / 2)
-    start = spaces.translation(middle - (points.max(axis=0) + points.min(axis=0)) / 2)
-    hub_from_head, _ = itk.register_affine(head, hub.image, start, itk.AffineSchedule())
-    hub_from_head_vox = spaces.invert(hub.mask.affine) @ hub_from_head @ head.affine
-    return resample.nearest(hub.mask.array, hub_from_head_vox, ((0, 0, 0), head.shape)) > 0
+    """The template's mask through our own affine fit; a registration that starts blindly is no rival."""
+    image, atlas = volumes.load(path), load_head_template()
+    head = extraction.straightened(image)
+    return template_brain(image, atlas, refine_on_brain(head, atlas, fit_head(head, atlas)))
 
 
 def deepbet(path: Path) -> np.ndarray:
