@@ -18,8 +18,8 @@ CLOSE_MM = 3.0
 _MIN_BACKGROUND, _MAX_STRIPPED_ML = 0.45, 2400.0
 _LAYER_GRID_MM, _LAYER_MM, _NUM_LAYERS = 2.0, 2.5, 8
 """Layers by depth in which a skull is looked for; the outermost holds part of the air."""
-_SKULL_DARK, _SCALP_BRIGHT = 0.85, 1.3
-"""A skull has less than this share of deep tissue's intensity, a scalp this many times a skull's or more."""
+_SKULL_CONTRAST = 1.5
+"""The layers on both sides of a skull are at least so many times as bright as the skull."""
 BoolArray = NDArray[np.bool_]
 
 
@@ -58,8 +58,9 @@ def _shows_skull(image: Volume, body: BoolArray) -> bool:
     deep = coarse.array[depth_mm >= _NUM_LAYERS * _LAYER_MM]
     if not deep.size:
         return False
-    dark = medians < _SKULL_DARK * np.median(deep)
-    return bool((dark & (np.maximum.accumulate(medians) > _SCALP_BRIGHT * np.array(medians))).any())
+    medians.append(np.median(deep))
+    outer, inner = np.maximum.accumulate(medians), np.maximum.accumulate(medians[::-1])[::-1]
+    return bool((np.minimum(outer, inner) > _SKULL_CONTRAST * np.array(medians)).any())
 
 
 def largest_component(mask: BoolArray) -> BoolArray:
