@@ -82,7 +82,7 @@ def show(results: list[dict[str, Any]]) -> None:
 
 
 def times_better(row: dict[str, Any]) -> str:
-    """Ours / plain for rates and shares of what is right (`%`, Dice), plain / ours for durations."""
+    """Ours / plain for rates, Dice and shares of what is right (`%`), plain / ours for durations."""
     more_is_better = row["unit"].endswith(("/s", "%", "Dice"))
     good, bad = (row["ours"], row["plain"]) if more_is_better else (row["plain"], row["ours"])
     return f"{good / bad:.2f}" if bad else "-"
