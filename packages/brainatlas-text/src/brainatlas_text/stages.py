@@ -91,9 +91,8 @@ def run_for_scan(task: Task) -> Any:
     except Exception as error:
         log.info("%s of %s failed", task.stage, task.key, exc_info=True)
         detail = (
-            f"{task.key}: {task.stage} failed unexpectedly ({type(error).__name__}: {error}); this is a "
-            "fault of brainatlas-text: report it with what `brainatlas-text -v build --workers 1` prints, and "
-            "exclude the scan"
+            f"{task.key}: {task.stage} failed unexpectedly ({type(error).__name__}: {error}); report this "
+            "fault with what `brainatlas-text -v build --workers 1` prints, and exclude the scan"
         )
         return Rejection(stage=task.stage, key=task.key, reason="failed", detail=detail)
 
