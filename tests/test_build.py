@@ -233,6 +233,31 @@ def test_an_unreadable_scan_is_rejected_by_name_and_the_rest_is_built(tiny_sourc
     assert "oasis-0012" in " ".join(shard_subjects(tmp_path / "out"))
 
 
+def test_without_a_labeled_scan_left_the_build_says_where_to_look(tiny_sources, tmp_path, capsys):
+    root, out = tmp_path / "sources", tmp_path / "out"
+    shutil.copytree(tiny_sources, root)
+    for image in (root / "ibsr").rglob("*_ana_strip.nii.gz"):
+        image.write_bytes(image.read_bytes()[:1000])
+    arguments = [
+        "build",
+        "--sources",
+        "ibsr",
+        "oasis",
+        "--root",
+        str(root),
+        "--out",
+        str(out),
+        "--workers",
+        "1",
+    ]
+    assert cli.main([*arguments, "--recipe", "demo", "--set", "prepare.bias_correction=false"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "every scan with labels was rejected" in said and "preparation.html" in said
+    page = (out / "work" / "report" / "preparation.html").read_text()
+    assert page.count("Rejected: unreadable") == 3
+    assert not (out / "data").exists()
+
+
 def shard_subjects(out: Path) -> set[str]:
     return {row["subject"] for row in pq.read_table(out / "scans.parquet").to_pylist()}
 
