@@ -102,7 +102,7 @@ def test_what_does_not_belong_is_left_out_and_noted(tmp_path, clean, make_scan):
     said = " | ".join(out.notes)
     for words in (
         "other.nii.gz correlates by",
-        "broken.nii.gz: voxels",
+        "broken.nii.gz: damaged",
         "flat.nii.gz: holds",
         "gone.nii.gz: no such",
     ):

@@ -35,8 +35,9 @@ class RegisterConfig(BaseModel):
     """Grid of the last resolution level in mm."""
     min_overlap: float = Field(0.80, ge=0.0, le=1.0)
     """Least Dice overlap of the brain mask with the hub's; below it the scan is rejected."""
-    max_scale: float = Field(1.6, gt=1.0)
-    """Largest accepted stretch along any direction, and its inverse the smallest."""
+    max_scale: float = Field(1.8, gt=1.0)
+    """Largest accepted stretch along any direction, and its inverse the smallest. Adults measure 0.75 to 1
+    of the template, which is large; the rest is for children and for grids that somebody rescaled."""
 
 
 def inputs_digest(scan: PreparedScan, hub: Hub, config: RegisterConfig) -> str:

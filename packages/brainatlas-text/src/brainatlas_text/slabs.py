@@ -26,8 +26,6 @@ def read_slabs(
     if type(proxy) is not nib.arrayproxy.ArrayProxy or proxy.order != "F":
         yield np.asanyarray(proxy, dtype=np.float32).reshape(shape)[..., first:]
         return
-    if proxy.dtype.kind not in "iuf":
-        raise TypeError(f"expected one number a voxel, found {proxy.dtype}")
     plane_bytes = shape[0] * shape[1] * proxy.dtype.itemsize
     depth = max(SLAB_VOXELS // (shape[0] * shape[1]) // multiple, 1) * multiple
     with _stream(proxy.file_like) as file:
