@@ -26,10 +26,12 @@ def test_the_scale_makes_latents_normal_and_is_undone(tmp_path: Path):
     moments[:, 1] = np.log(np.array([0.25, 0.04]))[:, None, None]
     np.save(tmp_path / "block-00000.npy", moments)
     store = LatentStore(tmp_path)
-    scale = measure_scale(store, 1)
+    scale = measure_scale(store, 1, common=False)
     np.testing.assert_allclose(scale.shift, (3.0, -1.0), atol=0.1)
     np.testing.assert_allclose(scale.scale, (np.hypot(2.0, 0.5), np.hypot(0.1, 0.2)), rtol=0.05)
     assert scale.count == 500
+    common = measure_scale(store, 1, common=True)
+    assert common.scale == (scale.scale[0], scale.scale[0]) and common.shift == scale.shift
     mean, log_var = store.moments(list(range(500)))
     drawn = latents.draw_latents(mean, log_var, torch.randn(mean.shape))
     normal = scale.normalize(drawn)

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import time
+from typing import Literal
 
 import numpy as np
 import torch
@@ -36,6 +37,9 @@ class LatentsConfig(Config):
 
     batch_size: int = Field(default=64, gt=0)
     """Of one process."""
+    scale: Literal["channel", "common"] = "channel"
+    """`common` divides every channel by the largest one's deviation. Channels that are waves then keep
+    their sizes, and the diffusion settles coarse before fine, as it does in pixels."""
 
 
 def encode_latents(
@@ -61,15 +65,18 @@ def encode_latents(
             _encode_block(accelerator, samples, autoencoder, store, block, config.batch_size, precision)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process and store.load_scale() is None:
-        store.save_scale(measure_scale(store, num_blocks))
+        store.save_scale(measure_scale(store, num_blocks, common=config.scale == "common"))
     accelerator.wait_for_everyone()
     seconds = time.monotonic() - start
     logger.info("latents: %d samples encoded, %.0f s", len(samples), seconds)
     return StageResult(stage="latents", images=len(samples), seconds=seconds)
 
 
-def measure_scale(store: LatentStore, num_blocks: int) -> LatentScale:
-    """Mean and standard deviation a channel of latents drawn from the stored normals."""
+def measure_scale(store: LatentStore, num_blocks: int, *, common: bool) -> LatentScale:
+    """Mean and standard deviation a channel of latents drawn from the stored normals.
+
+    With `common`, the largest deviation stands for all.
+    """
     chosen = np.unique(np.linspace(0, num_blocks - 1, min(num_blocks, _SCALE_BLOCKS)).astype(int))
     count, pixels, total, squares = 0, 0, np.zeros(1), np.zeros(1)
     for block in chosen.tolist():
@@ -81,6 +88,8 @@ def measure_scale(store: LatentStore, num_blocks: int) -> LatentScale:
         squares = squares + (mean**2 + variance).sum((0, 2, 3))
     shift = total / pixels
     scale = np.sqrt(squares / pixels - shift**2)
+    if common:
+        scale = np.full_like(scale, scale.max())
     return LatentScale(shift=tuple(shift.tolist()), scale=tuple(scale.tolist()), count=count)
 
 
