@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -144,21 +143,13 @@ def _bump(
 def solid_head(head: Volume) -> tuple[BoolArray, BoolArray]:
     """What is brighter than air, and of that the head itself with everything it encloses in any plane."""
     bright = np.minimum(head.array, np.percentile(head.array, 99.0))
-    shown = np.asarray(ndimage.gaussian_filter(bright, 0.5) > 0.5 * _otsu(bright))
+    shown = np.asarray(ndimage.gaussian_filter(bright, 0.5) > 0.5 * masks.otsu(bright))
     solid = masks.largest_component(np.asarray(ndimage.binary_opening(shown)))
     for axis in range(3):  # dark bone opens to the air where the field of view ends, so slices are filled
         planes = np.moveaxis(solid, axis, 0)
         filled = np.stack([ndimage.binary_fill_holes(plane) for plane in planes])
         solid = np.moveaxis(filled, 0, axis)
     return shown, masks.fill_holes(solid)
-
-
-def _otsu(array: NDArray[np.float32]) -> float:
-    """The threshold that separates two groups best (Otsu, IEEE Trans. SMC 1979)."""
-    found = sitk.OtsuThresholdImageFilter()
-    found.SetNumberOfHistogramBins(256)
-    found.Execute(sitk.GetImageFromArray(np.ascontiguousarray(array, dtype=np.float32)))
-    return float(found.GetThreshold())
 
 
 def _opened(solid: BoolArray, zooms_mm: NDArray[np.float64]) -> BoolArray:

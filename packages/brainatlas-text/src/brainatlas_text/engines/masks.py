@@ -138,11 +138,13 @@ def close(mask: BoolArray, radius_mm: float, zooms_mm: NDArray[np.float64]) -> B
 def foreground(head: Volume) -> BoolArray:
     """The head against the air: above half of Otsu's threshold, specks removed."""
     bright = np.minimum(head.array, np.percentile(head.array, 99.0))
-    return largest_component(np.asarray(ndimage.binary_opening(bright > 0.5 * _otsu(bright))))
+    return largest_component(np.asarray(ndimage.binary_opening(bright > 0.5 * otsu(bright))))
 
 
-def _otsu(array: NDArray[np.float32]) -> float:
-    """The threshold that separates two groups best (Otsu, IEEE Trans. SMC 1979)."""
+def otsu(array: NDArray[np.float32]) -> float:
+    """The threshold that separates two groups best (Otsu, IEEE Trans. SMC 1979); a lone value itself."""
+    if array.min() == array.max():
+        return float(array.min())
     counts, edges = np.histogram(array, 256)
     centers = (edges[:-1] + edges[1:]) / 2
     below, moment = np.cumsum(counts)[:-1], np.cumsum(counts * centers)[:-1]
