@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy import ndimage
 
 from brainatlas_text.engines import masks
@@ -104,3 +105,13 @@ def test_growing_nothing_gives_nothing():
 
 def test_the_largest_part_of_nothing_is_nothing():
     assert not masks.largest_component(np.zeros((4, 4, 4), dtype=bool)).any()
+
+
+def test_otsu_parts_two_groups_as_itk_does_and_gives_a_lone_value_back():
+    rng = np.random.default_rng(0)
+    both = np.concatenate([rng.normal(100, 10, 3000), rng.normal(400, 30, 5000)]).astype(np.float32)
+    filter_ = sitk.OtsuThresholdImageFilter()
+    filter_.SetNumberOfHistogramBins(256)
+    filter_.Execute(sitk.GetImageFromArray(both.reshape(20, 20, 20)))
+    assert masks.otsu(both) == pytest.approx(filter_.GetThreshold(), abs=2 * float(np.ptp(both)) / 256)
+    assert masks.otsu(np.full(5, 7.0, np.float32)) == 7.0
