@@ -6,6 +6,7 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -151,8 +152,7 @@ def _quality_row(scan: ReadyScan) -> dict[str, object]:
     transform = scan.transform
     return {
         "key": transform.key,
-        "similarity": transform.similarity,
-        "overlap": transform.overlap,
+        **asdict(transform.quality),
         "hub_from_scan": [value for row in transform.hub_from_scan for value in row],
     }
 

@@ -22,13 +22,13 @@ from brainatlas_text.pages.preparation import Found, write_preparation_page
 from brainatlas_text.progress import Progress, Silent
 from brainatlas_text.recipe import Recipe, differing_keys, freeze, to_toml
 from brainatlas_text.records import (
-    HubTransform,
     LabeledScan,
     PlannedPair,
     PreparedScan,
     Rejection,
     SourceScan,
 )
+from brainatlas_text.registrations import HubTransform
 from brainatlas_text.samples import ReadyScan, SampleSettings
 from brainatlas_text.sources import Selected, Selection, find, name_of
 from brainatlas_text.stages import BlockResult, Task

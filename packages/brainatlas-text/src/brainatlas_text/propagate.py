@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from brainatlas_text import spaces, volumes
 from brainatlas_text.engines import resample
 from brainatlas_text.labels import OUTER_CSF
-from brainatlas_text.records import HubTransform, PreparedScan
+from brainatlas_text.records import PreparedScan
+from brainatlas_text.registrations import HubTransform
 from brainatlas_text.workspace import Workspace
 
 VERSION = 1

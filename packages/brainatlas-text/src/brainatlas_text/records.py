@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from brainatlas_text.errors import one_line
 
 Sequence = Literal["T1w", "T2w", "FLAIR"]
@@ -175,25 +172,6 @@ class PreparedScan:
     digest: str
     """sha256 over the bytes of image, mask and dseg: what later stages depend on."""
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HubTransform:
-    """Where a scan lies in the hub: `hub = hub_from_scan @ scan`, points in RAS+ mm."""
-
-    key: str
-    hub_from_scan: tuple[tuple[float, ...], ...]
-    """4 x 4 affine, row by row, float64."""
-    similarity: float
-    """Normalized mutual information at the optimum (higher is better)."""
-    overlap: float
-    """Dice overlap of the scan's brain mask with the hub's, 0 to 1."""
-    digest: str
-
-    @property
-    def matrix(self) -> NDArray[np.float64]:
-        """The affine as an array of shape (4, 4)."""
-        return np.array(self.hub_from_scan, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

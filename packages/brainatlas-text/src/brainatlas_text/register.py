@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from brainatlas_text import spaces, volumes
 from brainatlas_text.engines import itk, resample
 from brainatlas_text.hub import Hub
-from brainatlas_text.records import HubTransform, PreparedScan, Rejection
+from brainatlas_text.records import PreparedScan, Rejection
+from brainatlas_text.registrations import HubTransform, TransformQuality
 from brainatlas_text.spaces import Affine
 from brainatlas_text.volumes import Volume
 from brainatlas_text.workspace import Workspace, digest
@@ -64,9 +65,23 @@ def register_to_hub(
     return HubTransform(
         key=scan.key,
         hub_from_scan=rows,
-        similarity=information,
-        overlap=overlap,
+        quality=quality_of(hub_from_scan, information, overlap),
         digest=digest([value.hex() for row in rows for value in row]),
+    )
+
+
+def quality_of(affine: Affine, similarity: float, overlap: float) -> TransformQuality:
+    """The figures of an affine beside its similarity and mask overlap."""
+    linear = affine[:3, :3]
+    smallest, middle, largest = sorted(np.linalg.svd(linear, compute_uv=False).tolist())
+    axes = linear / np.linalg.norm(linear, axis=0)
+    cosines = np.abs(axes.T @ axes - np.eye(3)).max()
+    return TransformQuality(
+        similarity=similarity,
+        overlap=overlap,
+        determinant=float(np.linalg.det(linear)),
+        scales=(smallest, middle, largest),
+        shear_deg=float(np.degrees(np.arcsin(min(cosines, 1.0)))),
     )
 
 

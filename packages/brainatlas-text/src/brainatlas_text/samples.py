@@ -18,7 +18,6 @@ from brainatlas_text import caption, measure, render, spaces, volumes
 from brainatlas_text.engines import png, resample
 from brainatlas_text.labels import canonical_table
 from brainatlas_text.records import (
-    HubTransform,
     LabeledScan,
     Plane,
     PlannedPair,
@@ -27,6 +26,7 @@ from brainatlas_text.records import (
     SliceFacts,
     StructureMeasure,
 )
+from brainatlas_text.registrations import HubTransform
 from brainatlas_text.render import RenderConfig, RenderedPair
 from brainatlas_text.shards import FORMAT_VERSION
 from brainatlas_text.volumes import Volume

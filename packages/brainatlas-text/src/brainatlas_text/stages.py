@@ -35,7 +35,6 @@ from brainatlas_text.hub import load_hub
 from brainatlas_text.plan import draw
 from brainatlas_text.prepare_config import PrepareConfig
 from brainatlas_text.records import (
-    HubTransform,
     LabeledScan,
     Plane,
     PlannedPair,
@@ -45,6 +44,7 @@ from brainatlas_text.records import (
     Shard,
     SourceScan,
 )
+from brainatlas_text.registrations import HubTransform
 from brainatlas_text.samples import ReadyScan, SampleSettings
 from brainatlas_text.volumes import Volume
 from brainatlas_text.workspace import Workspace, atomic_path, digest, file_digest, write_volume
