@@ -44,16 +44,47 @@ def cohort(**counts):
     return [scan(source, person) for source, n in counts.items() for person in range(n)]
 
 
+def make_plan(scans, seed, config):
+    return plan.make_plan(scans, plan.draw_splits(scans, seed, config), seed, config)
+
+
 def test_the_papers_counts_give_40401_volumes():
-    planned = plan.make_plan(cohort(ibsr=18, oasis=77, ixi=64, kirby=42), 7, PlanConfig(splits="paper"))
+    planned = make_plan(cohort(ibsr=18, oasis=77, ixi=64, kirby=42), 7, PlanConfig(splits="paper"))
     assert len(planned) == 201 * 200 + 201 == 40_401
     assert plan.counts(planned)["dropped"] == 0
+
+
+def test_every_atlas_meets_every_data_set_in_two_generations():
+    """18 people's own labels, then the three new atlases: rows and columns, and 40,401 in all."""
+    sizes = {"ibsr": 18, "oasis": 77, "ixi": 64, "kirby": 42}
+    scans = cohort(**sizes)
+    own = {item.key for item in scans if item.source == "ibsr"}
+    for config in (PlanConfig(splits="paper"), PlanConfig()):
+        planned = make_plan(scans, 7, config)
+        volumes = plan.atlas_volumes(planned, own)
+        assert volumes == {
+            (atlas, 1 if atlas == "ibsr" else 2, fixed): sizes[atlas] * sizes[fixed]
+            for atlas in sizes
+            for fixed in sizes
+        }
+        assert sum(volumes.values()) == 40_401
+        kept = plan.atlas_volumes(planned, own, kept=True)
+        assert sum(kept.values()) == 40_401 - plan.counts(planned)["dropped"]
+        assert kept.keys() == volumes.keys() and all(kept[cell] <= volumes[cell] for cell in kept)
+    assert sum(kept.values()) < 40_401
+
+
+def test_a_source_may_hold_both_generations():
+    scans = cohort(a=2, b=1)
+    volumes = plan.atlas_volumes(make_plan(scans, 7, PlanConfig()), {scans[0].key})
+    assert volumes == {("a", 1, "a"): 2, ("a", 1, "b"): 1, ("a", 2, "a"): 2, ("a", 2, "b"): 1,
+                       ("b", 2, "a"): 2, ("b", 2, "b"): 1}  # fmt: skip
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "c"]), st.integers(1, 7), min_size=1), st.integers(0, 99))
 def test_no_person_is_in_two_splits(counts, seed):
     scans = cohort(**counts) + [scan(source, 0, number=2) for source in counts]
-    planned = plan.make_plan(scans, seed, PlanConfig())
+    planned = make_plan(scans, seed, PlanConfig())
     assert len(planned) == len(scans) ** 2
     homes = {}
     for pair in planned:
@@ -84,7 +115,7 @@ def test_adding_a_scan_moves_nobody_elses_draw():
 
 
 def test_blocks_hold_each_kept_pair_once_in_order():
-    planned = plan.make_plan(cohort(a=6, b=5), 1, PlanConfig(block_pairs=4))
+    planned = make_plan(cohort(a=6, b=5), 1, PlanConfig(block_pairs=4))
     blocks = plan.blocks(planned)
     listed = [pair.pair for pairs in blocks.values() for pair in pairs]
     assert sorted(listed) == sorted(pair.pair for pair in planned if pair.split)
@@ -93,7 +124,7 @@ def test_blocks_hold_each_kept_pair_once_in_order():
 
 
 def test_the_plan_is_a_table(tmp_path):
-    planned = plan.make_plan(cohort(a=3), 1, PlanConfig())
+    planned = make_plan(cohort(a=3), 1, PlanConfig())
     plan.write_plan(tmp_path / "plan.parquet", planned)
     rows = pq.read_table(tmp_path / "plan.parquet").to_pylist()
     assert [row["pair"] for row in rows] == [pair.pair for pair in planned]

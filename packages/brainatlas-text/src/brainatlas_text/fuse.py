@@ -13,11 +13,24 @@ from collections.abc import Iterable
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from brainatlas_text.records import VoterRule
 
 VERSION = 1
 METHODS = (
     "Labels of unlabeled scans are the plain majority vote of the labeled people, carried through the hub."
 )
+
+
+class LabelConfig(BaseModel):
+    """How labels of unlabeled scans are made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    voters: VoterRule = "all"
+    """Who votes for a scan: `all` labeled people but its own; `split`: those in validation or test only for
+    scans of that split, so that nothing of their labels reaches training."""
 
 
 def majority(candidates: Iterable[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from brainatlas_text import outputs, plan, propagate, stages
+from brainatlas_text import outputs, plan, stages, voters
 from brainatlas_text.distribute import Engine, default_workers
 from brainatlas_text.errors import OutputError, SourceError
 from brainatlas_text.pages.preparation import PATH as PAGE
@@ -114,10 +114,11 @@ class _Run:
         prepared = self._prepare(found.scans)
         page = self._write_preparation_page(found, prepared)
         transforms = self._register(prepared)
-        ready = self._label([scan for scan in prepared if scan.key in transforms], transforms)
-        planned = plan.make_plan(
-            [scan.prepared for scan in ready.values()], self.recipe.seed, self.recipe.plan
-        )
+        placed = [scan for scan in prepared if scan.key in transforms]
+        splits = plan.draw_splits(placed, self.recipe.seed, self.recipe.plan)
+        ready = self._label(placed, transforms, splits)
+        kept = [scan.prepared for scan in ready.values()]
+        planned = plan.make_plan(kept, splits, self.recipe.seed, self.recipe.plan)
         blocks = self._render(planned, ready)
         shards = [shard for block in blocks for shard in block.shards]
         kept = sum(block.slices_kept for block in blocks)
@@ -166,7 +167,10 @@ class _Run:
         return {transform.key: transform for transform in self._stage("register", tasks, of_scans=True)}
 
     def _label(
-        self, prepared: Sequence[PreparedScan], transforms: dict[str, HubTransform]
+        self,
+        prepared: Sequence[PreparedScan],
+        transforms: dict[str, HubTransform],
+        splits: Mapping[str, str],
     ) -> dict[str, ReadyScan]:
         labeled = [scan for scan in prepared if scan.dseg is not None]
         if not labeled:
@@ -174,17 +178,10 @@ class _Run:
                 f"{self.config.root}: every scan with labels was rejected, so that there is nobody to carry "
                 f"labels from; {self.root / PAGE} says why"
             )
-        tasks, usable = [], []
-        for scan in prepared:
-            voters = propagate.choose_voters(scan, labeled) if scan.dseg is None else ()
-            if scan.dseg is None and not voters:
-                detail = f"{scan.key} has no labels and nobody else has any to vote with; add labeled people"
-                self.rejections.append(
-                    Rejection(stage="label", key=scan.key, reason="no_voters", detail=detail)
-                )
-                continue
-            usable.append(scan)
-            tasks.append(stages.label_task(self.root, scan, voters, transforms))
+        chosen, refused = voters.assign_voters(prepared, labeled, splits, self.recipe.label.voters)
+        self.rejections += refused
+        usable = [scan for scan in prepared if scan.key in chosen]
+        tasks = [stages.label_task(self.root, scan, chosen[scan.key], transforms) for scan in usable]
         results: dict[str, LabeledScan] = {result.key: result for result in self._stage("label", tasks)}
         return {
             scan.key: ReadyScan(prepared=scan, transform=transforms[scan.key], labeled=results[scan.key])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -42,10 +42,20 @@ class PlanConfig(BaseModel):
     """Pairs a block, the unit of rendering, retry and resume. Memory of a worker grows with it."""
 
 
-def make_plan(scans: Iterable[PreparedScan], seed: int, config: PlanConfig) -> tuple[PlannedPair, ...]:
-    """All ordered pairs and natives of the scans, by key; dropped pairs have neither split nor block."""
+def draw_splits(scans: Iterable[PreparedScan], seed: int, config: PlanConfig) -> dict[str, str]:
+    """Split of each person; drawn before labels are voted, so that it can limit who votes."""
+    people = {scan.subject: scan.source for scan in sorted(scans, key=lambda scan: scan.key)}
+    return split_subjects(people, seed, config.splits)
+
+
+def make_plan(
+    scans: Iterable[PreparedScan], splits: Mapping[str, str], seed: int, config: PlanConfig
+) -> tuple[PlannedPair, ...]:
+    """All ordered pairs and natives of the scans, by key; dropped pairs have neither split nor block.
+
+    `splits` gives that of each person, as `draw_splits` does.
+    """
     ordered = sorted(scans, key=lambda scan: scan.key)
-    splits = split_subjects({scan.subject: scan.source for scan in ordered}, seed, config.splits)
     members: dict[tuple[str, str], list[str]] = defaultdict(list)
     for moving in ordered:
         for fixed in ordered:
@@ -120,6 +130,23 @@ def counts(plan: Iterable[PlannedPair]) -> dict[str, int]:
     """Pairs planned, dropped, and kept by split."""
     by_split = Counter(pair.split or "dropped" for pair in plan)
     return {"planned": sum(by_split.values()), **{name: by_split[name] for name in (*SPLITS, "dropped")}}
+
+
+def atlas_volumes(
+    plan: Iterable[PlannedPair], labeled: Container[str], *, kept: bool = False
+) -> Counter[tuple[str, int, str]]:
+    """Volumes by (atlas, generation, data set): the sources of the moving and of the fixed scan.
+
+    Generation 1 carries labels of its source's own, those of the scans whose keys are in `labeled`; 2 carries
+    labels that were voted here, which makes its source an atlas in turn. With `kept` only what is rendered.
+    """
+    pairs = tuple(plan)
+    source_of = {pair.moving: pair.source for pair in pairs}
+    return Counter(
+        (pair.source, 1 if pair.moving in labeled else 2, source_of[pair.fixed])
+        for pair in pairs
+        if not kept or pair.split is not None
+    )
 
 
 def draw(seed: int, *what: object) -> bytes:

@@ -22,11 +22,6 @@ from brainatlas_text.workspace import Workspace
 VERSION = 1
 
 
-def choose_voters(target: PreparedScan, labeled: Iterable[PreparedScan]) -> tuple[PreparedScan, ...]:
-    """Labeled scans that may vote for a target, by key: never a scan of the target's own person."""
-    return tuple(sorted((s for s in labeled if s.subject != target.subject), key=lambda s: s.key))
-
-
 def candidates(
     target: PreparedScan,
     voters: Iterable[PreparedScan],

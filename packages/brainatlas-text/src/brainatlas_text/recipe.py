@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from brainatlas_text import prepare
 from brainatlas_text.errors import RecipeError
+from brainatlas_text.fuse import LabelConfig
 from brainatlas_text.plan import PlanConfig
 from brainatlas_text.prepare_config import PrepareConfig
 from brainatlas_text.register import RegisterConfig
@@ -36,6 +37,7 @@ class Recipe(BaseModel):
     """Of all chance: splits, blocks, order, phrase choice."""
     prepare: PrepareConfig = PrepareConfig()
     register_: RegisterConfig = Field(RegisterConfig(), alias="register")
+    label: LabelConfig = LabelConfig()
     plan: PlanConfig = PlanConfig()
     render: RenderConfig = RenderConfig()
     caption: CaptionConfig = CaptionConfig()

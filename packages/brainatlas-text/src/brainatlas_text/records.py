@@ -22,8 +22,12 @@ OrientationSource = Literal["header", "convention", "checked"]
 Verdict = Literal["agrees", "contradicts", "undecided"]
 LabelMethod = Literal["manual", "provided", "freesurfer"]
 """How a source's own labels came about: by hand, as its files do not say, or by FreeSurfer."""
+VoterRule = Literal["all", "split"]
+"""`all`: labeled people vote for everybody else; `split`: who is in validation or test only within it."""
 SEQUENCES: tuple[Sequence, ...] = ("T1w", "T2w", "FLAIR")
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
+ATLAS_KEY = "atlas-"
+"""Beginning of the keys of scans that only vote: those that `--atlas` brings from elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
