@@ -117,8 +117,8 @@ class _Run:
         placed = [scan for scan in prepared if scan.key in transforms]
         splits = plan.draw_splits(placed, self.recipe.seed, self.recipe.plan)
         ready = self._label(placed, transforms, splits)
-        kept = [scan.prepared for scan in ready.values()]
-        planned = plan.make_plan(kept, splits, self.recipe.seed, self.recipe.plan)
+        labeled = [scan.prepared for scan in ready.values()]
+        planned = plan.make_plan(labeled, splits, self.recipe.seed, self.recipe.plan)
         blocks = self._render(planned, ready)
         shards = [shard for block in blocks for shard in block.shards]
         kept = sum(block.slices_kept for block in blocks)
