@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from brainatlas_text import volumes
-from brainatlas_text.engines.pictures import OUTLINE, _outline, draw_planes
+from brainatlas_text.engines.pictures import OUTLINE, _edges, draw_planes
 from brainatlas_text.volumes import Volume
 
 pytestmark = pytest.mark.unit
@@ -90,7 +90,7 @@ def inside(path: str, shape: tuple[int, int]) -> np.ndarray:
 
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.booleans()))
 def test_an_outline_tells_its_mask(mask):
-    path = _outline(mask)
+    path = _edges(mask)
     np.testing.assert_array_equal(inside(path, mask.shape), mask)
     flat = sum(int(n) for n in re.findall(r"h(\d+)", path))
     assert flat == np.abs(np.diff(np.pad(mask, ((1, 1), (0, 0))).astype(int), axis=0)).sum()

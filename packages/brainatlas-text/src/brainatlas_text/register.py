@@ -7,18 +7,22 @@ IEEE TMI 2003) from a start that puts the masks' centers of mass and sizes upon 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from brainatlas_text import spaces, volumes
-from brainatlas_text.engines import itk, resample
+from brainatlas_text.engines import hub_pictures, itk, resample
 from brainatlas_text.hub import Hub
 from brainatlas_text.records import PreparedScan, Rejection
 from brainatlas_text.registrations import HubTransform, TransformQuality
 from brainatlas_text.spaces import Affine
 from brainatlas_text.volumes import Volume
-from brainatlas_text.workspace import Workspace, digest
+from brainatlas_text.workspace import Workspace, digest, write_text
 
 VERSION = 1
 METHODS = (
@@ -43,13 +47,13 @@ class RegisterConfig(BaseModel):
 
 def inputs_digest(scan: PreparedScan, hub: Hub, config: RegisterConfig) -> str:
     """What the result depends on."""
-    return digest(["register", VERSION, scan.digest, hub.name, config.model_dump()])
+    return digest(["register", VERSION, hub_pictures.VERSION, scan.digest, hub.name, config.model_dump()])
 
 
 def register_to_hub(
     scan: PreparedScan, hub: Hub, workspace: Workspace, config: RegisterConfig
 ) -> HubTransform | Rejection:
-    """Estimate `hub_from_scan` and check it; writes nothing."""
+    """Estimate `hub_from_scan` and check it; writes a picture of it, whatever comes out."""
     image = volumes.load_prepared(workspace.root / scan.image)
     mask = volumes.load_prepared(workspace.root / scan.mask)
     brain = Volume(image.array.astype(np.float32), image.affine)
@@ -58,14 +62,16 @@ def register_to_hub(
     schedule = itk.AffineSchedule(grids_mm=grids, iterations=(200, 100, 50)[: len(grids)])
     scan_from_hub, information = itk.register_affine(hub.image, brain, start, schedule)
     overlap = mask_overlap(hub.mask, mask, scan_from_hub)
+    look = _draw(scan.key, workspace, hub, image, mask, scan_from_hub)
     if rejection := _check(scan.key, scan_from_hub, overlap, config):
-        return rejection
+        return replace(rejection, look=look)
     hub_from_scan = spaces.invert(scan_from_hub)
     rows = tuple(tuple(float(value) for value in row) for row in hub_from_scan)
     return HubTransform(
         key=scan.key,
         hub_from_scan=rows,
         quality=quality_of(hub_from_scan, information, overlap),
+        look=look,
         digest=digest([value.hex() for row in rows for value in row]),
     )
 
@@ -98,6 +104,16 @@ def mask_overlap(hub_mask: Volume, scan_mask: Volume, scan_from_hub: Affine) -> 
         * abs(float(np.linalg.det(spaces.invert(scan_from_hub)[:3, :3])))
     )  # counted on the scan's own grid, so that brain outside the hub's field of view weighs too
     return float(2 * (hub & moved).sum() * voxel_ml / max(hub.sum() * voxel_ml + scan_ml, 1e-9))
+
+
+def _draw(
+    key: str, workspace: Workspace, hub: Hub, image: Volume, mask: Volume, scan_from_hub: Affine
+) -> Path:
+    """Write the picture of a registration; its path below the data set folder."""
+    path = workspace.work / "registered" / f"{key}_look.svg"
+    svg = hub_pictures.draw_scan(hub, image, mask, partial(spaces.apply, scan_from_hub))
+    write_text(path, svg)
+    return path.relative_to(workspace.root)
 
 
 def _initial_guess(hub_mask: Volume, scan_mask: Volume) -> Affine:

@@ -46,6 +46,8 @@ class HubTransform:
     key: str
     hub_from_scan: Matrix
     quality: TransformQuality
+    look: Path
+    """Three planes of the scan where it lies in the hub (SVG), for the registration page."""
     digest: str
 
     @property

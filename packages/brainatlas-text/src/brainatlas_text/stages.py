@@ -211,11 +211,11 @@ def _prepare(root: Path, scan: SourceScan, config: PrepareConfig) -> Outcome:
 def _register(root: Path, scan: PreparedScan, config: register.RegisterConfig) -> Outcome:
     result = register.register_to_hub(scan, load_hub(), Workspace(root), config)
     if isinstance(result, Rejection):
-        return result, []
+        return result, [root / result.look] if result.look else []
     path = root / "transforms" / f"{scan.key}_to-hub.tfm"
     with atomic_path(path) as part:
         itk.write_transform(part, result.matrix)
-    return result, [path]
+    return result, [path, root / result.look]
 
 
 def _label(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from PIL import Image
 
 from brainatlas_text.engines import resample
 from brainatlas_text.engines.masks import BoolArray
+from brainatlas_text.records import Plane
 from brainatlas_text.volumes import Volume
 
 VERSION = 1
@@ -25,18 +28,65 @@ JPEG_QUALITY = 90
 OUTLINE = "#ff6f0f"
 """Shows on black, grey and white alike."""
 MARGIN_MM, GAP_MM = 6.0, 4.0
+WHITE = 4095.0
+"""Brightest value of a prepared image."""
 LETTER_SHARE = 0.022
 """Height of the letters as a share of the picture's width."""
 _AIR = 0.04
 """Share of the window's height below which a voxel shows nothing."""
-_AXES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
+AXES: Mapping[Plane, tuple[int, int, int]] = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
 """Columns, rows and normal of each plane, as axes of a closest-RAS array."""
 _SIDES = {0: ("L", "R"), 1: ("P", "A")}
 """Letters at the left and right edge, by the axis that the columns follow."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Axial, coronal and sagittal plane of one closest-RAS grid side by side; 1 unit = 1 mm."""
+
+    shape: tuple[int, int, int]
+    """Voxels of the part that is shown."""
+    zooms_mm: tuple[float, float, float]
+
+    @property
+    def sizes_mm(self) -> tuple[float, float, float]:
+        """Extent of what is shown along the grid's axes."""
+        i, j, k = (n * zoom for n, zoom in zip(self.shape, self.zooms_mm, strict=True))
+        return i, j, k
+
+    @property
+    def width(self) -> float:
+        """Of the whole picture."""
+        return sum(self.sizes_mm[columns] + GAP_MM for columns, _, _ in AXES.values()) - GAP_MM
+
+    @property
+    def height(self) -> float:
+        """Of the whole picture."""
+        return max(self.sizes_mm[rows] for _, rows, _ in AXES.values())
+
+    def panel(self, plane: Plane, content: str, *, lettered: bool = False) -> str:
+        """What a plane shows, drawn in its pixels from the upper left corner, put in its place."""
+        columns, rows, _ = AXES[plane]
+        before = [AXES[other][0] for other in AXES][: list(AXES).index(plane)]
+        left = sum(self.sizes_mm[axis] + GAP_MM for axis in before)
+        top = (self.height - self.sizes_mm[rows]) / 2
+        letters = _letters(_SIDES[columns], self.sizes_mm[columns], LETTER_SHARE * self.width)
+        return (
+            f'<g transform="translate({left:.1f} {top:.1f})">'
+            f'<g transform="scale({self.zooms_mm[columns]:.5f} {self.zooms_mm[rows]:.5f})">{content}</g>'
+            f"{letters if lettered else ''}</g>"
+        )
+
+    def svg(self, content: str) -> str:
+        """The picture, on black."""
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:.1f} {self.height:.1f}">'
+            f'<rect width="{self.width:.1f}" height="{self.height:.1f}"/>{content}</svg>\n'
+        )
+
+
 def draw_planes(image: Volume, mask: BoolArray | None = None) -> str:
-    """The SVG of a closest-RAS volume: axial, coronal, sagittal side by side, 1 unit = 1 mm.
+    """The SVG of a closest-RAS volume, with the outline of its mask.
 
     The planes run through the mask's center of mass, or the middle of the grid where there is no mask. Air
     around what is shown is cropped away.
@@ -45,27 +95,20 @@ def draw_planes(image: Volume, mask: BoolArray | None = None) -> str:
     low, high = _window(image.array, shown)
     start, shape = _box(image, shown, low + _AIR * (high - low))
     center = _center(image.shape, shown)
-    sizes_mm = shape * image.zooms_mm
-    width = float(sum(sizes_mm[columns] + GAP_MM for columns, _, _ in _AXES.values())) - GAP_MM
-    height = max(sizes_mm[rows] for _, rows, _ in _AXES.values())
-    panels, left = [], 0.0
-    for columns, rows, normal in _AXES.values():
+    x, y, z = image.zooms_mm.tolist()
+    layout, panels = Layout(shape=shape, zooms_mm=(x, y, z)), []
+    for plane, (_, _, normal) in AXES.items():
         cut: list[Any] = [slice(first, first + length) for first, length in zip(start, shape, strict=True)]
         cut[normal] = center[normal]
         grey = np.clip((image.array[*cut] - low) / (high - low), 0, 1) * 255
-        edges = _outline(_page(shown[*cut])) if shown is not None else ""
-        zooms = (float(image.zooms_mm[columns]), float(image.zooms_mm[rows]))
-        corner = (left, float(height - sizes_mm[rows]) / 2)
-        letters = _letters(_SIDES[columns], float(sizes_mm[columns]), LETTER_SHARE * width)
-        place = f'<g transform="translate({corner[0]:.1f} {corner[1]:.1f})">'
-        panels.append(place + _plane(_page(grey.astype(np.uint8)), edges, zooms) + letters + "</g>")
-        left += float(sizes_mm[columns]) + GAP_MM
-    back = f'<rect width="{width:.1f}" height="{height:.1f}"/>'
-    box = f'viewBox="0 0 {width:.1f} {height:.1f}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{back}{"".join(panels)}</svg>\n'
+        content = grey_image(page(grey.astype(np.uint8)))
+        if shown is not None:
+            content += outline(page(shown[*cut]))
+        panels.append(layout.panel(plane, content, lettered=True))
+    return layout.svg("".join(panels))
 
 
-def _page(cut: NDArray[Any]) -> NDArray[Any]:
+def page(cut: NDArray[Any]) -> NDArray[Any]:
     """A slice of shape (columns, rows) as rows from the top: up and front are up, left is left."""
     return np.ascontiguousarray(cut.T[::-1])
 
@@ -101,17 +144,17 @@ def _center(shape: tuple[int, int, int], mask: BoolArray | None) -> tuple[int, .
     return tuple(round(float((counts * np.arange(counts.size)).sum()) / total) for counts in sums)
 
 
-def _plane(pixels: NDArray[np.uint8], edges: str, zooms_mm: tuple[float, float]) -> str:
-    """Pixels and outline of one plane, stretched to mm."""
-    rows, columns = pixels.shape
-    path = (
-        f'<path class="outline" d="{edges}" fill="none" stroke="{OUTLINE}" stroke-width="1" '
+def grey_image(pixels: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> str:
+    """A grey picture of shape (rows, columns), one unit a pixel."""
+    return _image(pixels.shape, "image/jpeg", _encoded(Image.fromarray(pixels), "JPEG", quality=quality))
+
+
+def outline(mask: BoolArray, kind: str = "outline", color: str = OUTLINE) -> str:
+    """The edges between mask and rest as a line one screen pixel wide; nothing for an empty mask."""
+    edges = _edges(mask)
+    return edges and (
+        f'<path class="{kind}" d="{edges}" fill="none" stroke="{color}" stroke-width="1" '
         'stroke-linecap="square" vector-effect="non-scaling-stroke"/>'
-    )
-    return (
-        f'<g transform="scale({zooms_mm[0]:.5f} {zooms_mm[1]:.5f})">'
-        f'<image width="{columns}" height="{rows}" preserveAspectRatio="none" href="{_data_uri(pixels)}"/>'
-        f"{path if edges else ''}</g>"
     )
 
 
@@ -128,13 +171,19 @@ def _letters(sides: tuple[str, str], width_mm: float, height_mm: float) -> str:
     )
 
 
-def _data_uri(pixels: NDArray[np.uint8]) -> str:
+def _image(shape: tuple[int, ...], kind: str, data: bytes) -> str:
+    rows, columns = shape
+    uri = f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    return f'<image width="{columns}" height="{rows}" preserveAspectRatio="none" href="{uri}"/>'
+
+
+def _encoded(picture: Image.Image, form: str, **options: Any) -> bytes:
     data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "JPEG", quality=JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+    picture.save(data, form, **options)
+    return data.getvalue()
 
 
-def _outline(mask: BoolArray) -> str:
+def _edges(mask: BoolArray) -> str:
     """The edges between mask and rest as an SVG path, in pixels from the upper left corner."""
     padded = np.pad(mask, 1)
     flat = padded[1:, 1:-1] != padded[:-1, 1:-1]  # edges above each row and below the last
