@@ -193,6 +193,12 @@ class LabeledScan:
     terms: str
     """Terms of moving image and label voters together."""
     digest: str
+    mean_agreement: float | None = None
+    """Mean of `agreement` over the labeled voxels, 0 to 1; None for the source's own labels."""
+    labeled_share: float | None = None
+    """Share of the brain mask that has a label, 0 to 1."""
+    look: Path | None = None
+    """Three planes of the scan with its labels in color (SVG), for the page of labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

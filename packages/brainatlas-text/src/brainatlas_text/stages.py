@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,10 @@ from brainatlas_text import (
     render,
     samples,
     shards,
+    spaces,
     volumes,
 )
-from brainatlas_text.engines import itk
+from brainatlas_text.engines import hub_pictures, itk, label_pictures
 from brainatlas_text.errors import BrainAtlasError
 from brainatlas_text.hub import load_hub
 from brainatlas_text.plan import draw
@@ -47,7 +48,7 @@ from brainatlas_text.records import (
 from brainatlas_text.registrations import HubTransform
 from brainatlas_text.samples import ReadyScan, SampleSettings
 from brainatlas_text.volumes import Volume
-from brainatlas_text.workspace import Workspace, atomic_path, digest, file_digest, write_volume
+from brainatlas_text.workspace import Workspace, atomic_path, digest, file_digest, write_text, write_volume
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +150,14 @@ def label_task(
 ) -> Task:
     """A scan's own labels, or those voted by other people, to a LabeledScan."""
     used = {key: transforms[key] for key in (scan.key, *(voter.key for voter in voters))}
-    inputs = [propagate.VERSION, fuse.VERSION, scan.digest, scan.terms, scan.label_method]
+    inputs = [
+        label_pictures.VERSION,
+        propagate.VERSION,
+        fuse.VERSION,
+        scan.digest,
+        scan.terms,
+        scan.label_method,
+    ]
     if scan.dseg is None:
         inputs += [[v.key, v.digest, v.terms, used[v.key].digest] for v in voters]
         inputs.append(used[scan.key].digest)
@@ -159,7 +167,7 @@ def label_task(
         inputs=digest(inputs),
         root=root,
         result=LabeledScan,
-        work=partial(_label, root, scan, voters, used),
+        work=partial(_label_and_look, root, scan, voters, used),
     )
 
 
@@ -216,6 +224,26 @@ def _register(root: Path, scan: PreparedScan, config: register.RegisterConfig) -
     with atomic_path(path) as part:
         itk.write_transform(part, result.matrix)
     return result, [path, root / result.look]
+
+
+def _label_and_look(
+    root: Path, scan: PreparedScan, voters: tuple[PreparedScan, ...], transforms: dict[str, HubTransform]
+) -> Outcome:
+    """`_label`, then a picture of what came out and figures of it."""
+    labeled, written = _label(root, scan, voters, transforms)
+    image = volumes.load_prepared(root / scan.image)
+    labels = volumes.load_prepared(root / labeled.dseg).array
+    point_mm = spaces.apply(spaces.invert(transforms[scan.key].matrix), hub_pictures.POINT_MM)
+    look = Path("work/labels") / f"{scan.key}_look.svg"
+    write_text(root / look, label_pictures.draw_labels(image, labels, point_mm))
+    agreement = volumes.load_prepared(root / labeled.agreement).array if labeled.agreement else None
+    measured = replace(
+        labeled,
+        mean_agreement=float(agreement[labels > 0].mean()) / 100 if agreement is not None else None,
+        labeled_share=float((labels[image.array > 0] > 0).mean()),
+        look=look,
+    )
+    return measured, [*written, root / look]
 
 
 def _label(

@@ -36,6 +36,8 @@ _AIR = 0.04
 """Share of the window's height below which a voxel shows nothing."""
 AXES: Mapping[Plane, tuple[int, int, int]] = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
 """Columns, rows and normal of each plane, as axes of a closest-RAS array."""
+Color = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
 _SIDES = {0: ("L", "R"), 1: ("P", "A")}
 """Letters at the left and right edge, by the axis that the columns follow."""
 
@@ -147,6 +149,15 @@ def _center(shape: tuple[int, int, int], mask: BoolArray | None) -> tuple[int, .
 def grey_image(pixels: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> str:
     """A grey picture of shape (rows, columns), one unit a pixel."""
     return _image(pixels.shape, "image/jpeg", _encoded(Image.fromarray(pixels), "JPEG", quality=quality))
+
+
+def color_image(labels: NDArray[np.uint8], colors: Mapping[int, Color], opacity: float, kind: str) -> str:
+    """A label image of shape (rows, columns) in the colors of its numbers, nothing where it is 0."""
+    present, places = np.unique(np.append(0, labels), return_inverse=True)  # 0 is always the first
+    picture = Image.fromarray(places[1:].reshape(labels.shape).astype(np.uint8), "P")
+    picture.putpalette([part for number in present for part in colors.get(int(number), (0, 0, 0))])
+    data = _encoded(picture, "PNG", optimize=True, transparency=0)
+    return f'<g class="{kind}" opacity="{opacity:g}">{_image(labels.shape, "image/png", data)}</g>'
 
 
 def outline(mask: BoolArray, kind: str = "outline", color: str = OUTLINE) -> str:
