@@ -24,7 +24,7 @@ DEMO ?= demo
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 STAMP := .venv/installed-$(TORCH)
-PACKAGES := -e 'packages/brainatlas-text[ants,demo]' -e 'packages/brainldm[words]'
+PACKAGES := -e 'packages/brainatlas-text[ants,demo,plots]' -e 'packages/brainldm[words]'
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'

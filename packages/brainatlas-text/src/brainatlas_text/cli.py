@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from brainatlas_text import evaluate_command
 from brainatlas_text.errors import BrainAtlasError, one_line
 
 REJECTED = 3
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo_sources(commands)
     _add_fetch(commands)
     _add_build(commands)
+    evaluate_command.add(commands)
     return parser
 
 

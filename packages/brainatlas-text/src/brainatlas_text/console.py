@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -20,7 +22,9 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from brainatlas_text.download import FetchSummary
+    from brainatlas_text.evaluate_labels import Evaluation
     from brainatlas_text.pipeline import BuildSummary
+    from brainatlas_text.scores import GroupScores
 
 
 class TerminalProgress:
@@ -140,3 +144,61 @@ def print_summary(summary: BuildSummary, out: str) -> None:
     for rejection in summary.rejections:
         line = f"rejected in {rejection.stage}: {rejection.reason}: {rejection.detail}"
         console.print(line, markup=False)  # a path may hold [brackets]
+
+
+def print_scores(evaluation: Evaluation, notes: Sequence[str], written: Sequence[Path]) -> None:
+    """Means by method and sequence, then a table a method with its structures, to standard output."""
+    width = None if sys.stdout.isatty() else 120
+    console = Console(highlight=False, markup=False, width=width)
+    console.print(_mean_table(evaluation))
+    for method in dict.fromkeys(group.method for group in evaluation.groups):
+        console.print(_structure_table([g for g in evaluation.groups if g.method == method], method))
+    for note in (*evaluation.notes, *notes):
+        console.print(f"note: {note}")
+    for path in written:
+        console.print(f"written: {path}", soft_wrap=True)
+    for rejection in evaluation.rejections:
+        console.print(f"rejected in {rejection.stage}: {rejection.reason}: {rejection.detail}")
+
+
+def _mean_table(evaluation: Evaluation) -> Table:
+    from brainatlas_text.scores import mean_dice
+
+    table = Table(title="mean over structures", title_justify="left")
+    for heading in ("method", "sequence"):
+        table.add_column(heading)
+    for heading in ("scans", "Dice, standard", "Dice, all", "worst standard structure"):
+        table.add_column(heading, justify="right")
+    for group in evaluation.groups:
+        means = (mean_dice(group.standard), mean_dice(group.structures))
+        worst = min(group.standard or group.structures, key=lambda score: score.dice)
+        table.add_row(
+            group.method,
+            group.sequence or "-",
+            str(group.scans),
+            *("-" if mean is None else f"{mean:.3f}" for mean in means),
+            f"{worst.structure} {worst.dice:.3f}",
+        )
+    return table
+
+
+def _structure_table(groups: Sequence[GroupScores], method: str) -> Table:
+    """A row a structure: Dice, distance and error of volume for each sequence."""
+    table = Table(
+        title=f"{method}: Dice, 95 % Hausdorff distance (mm), volume error (%)", title_justify="left"
+    )
+    table.add_column("structure")
+    for group in groups:
+        table.add_column(group.sequence or "all", justify="right", no_wrap=True)
+    names = dict.fromkeys(score.structure for group in groups for score in group.structures)
+    found = [{score.structure: score for score in group.structures} for group in groups]
+    for name in names:
+        cells = []
+        for scores in found:
+            if (score := scores.get(name)) is None:
+                cells.append("-")
+                continue
+            distance = "   -" if score.hd95_mm is None else f"{score.hd95_mm:4.1f}"
+            cells.append(f"{score.dice:.3f} {distance} {round(100 * score.volume_error):+4d}")
+        table.add_row(name, *cells)
+    return table

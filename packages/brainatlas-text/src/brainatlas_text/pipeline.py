@@ -7,7 +7,6 @@ continues where an earlier one stopped, and does nothing where nothing changed.
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ from brainatlas_text.records import (
     SourceScan,
 )
 from brainatlas_text.registrations import HubTransform
+from brainatlas_text.running import run_stage
 from brainatlas_text.samples import ReadyScan, SampleSettings
 from brainatlas_text.sources import Selected, Selection, find, name_of
 from brainatlas_text.stages import BlockResult, Task
@@ -198,24 +198,11 @@ class _Run:
         return self._stage("render", tasks)
 
     def _stage(self, stage: str, tasks: Sequence[Task], *, of_scans: bool = False) -> list[Any]:
-        """Results of all tasks in order, rejections taken out; only unfinished ones run.
-
-        With `of_scans` a task that fails or kills its worker costs its scan, not the build.
-        """
-        begin = time.monotonic()
-        work, given_up = (stages.run_for_scan, stages.worker_died) if of_scans else (stages.run, None)
-        results: list[Any] = [stages.finished(task) for task in tasks]
-        missing = [index for index, result in enumerate(results) if result is None]
-        self.progress.start(stage, len(tasks), len(tasks) - len(missing))
-        for place, result in self.engine.run(work, [tasks[index] for index in missing], given_up):
-            results[missing[place]] = result
-            self.progress.advance()
-        refused = [result for result in results if isinstance(result, Rejection)]
-        self.rejections += refused
-        self.seconds[stage] = time.monotonic() - begin
-        done = len(results) - len(refused)
-        self.progress.finish(f"{done} done, {len(refused)} rejected, {self.seconds[stage]:.1f} s")
-        return [result for result in results if not isinstance(result, Rejection)]
+        """Results of all tasks in order, rejections taken out; only unfinished ones run."""
+        done = run_stage(self.engine, self.progress, stage, tasks, of_scans=of_scans)
+        self.rejections += done.rejections
+        self.seconds[stage] = done.seconds
+        return done.results
 
 
 def _begun(workspace: Workspace) -> str | None:

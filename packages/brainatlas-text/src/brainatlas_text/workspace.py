@@ -104,18 +104,30 @@ class Workspace:
 
     def read_record(self, stage: str, key: str, inputs: str) -> dict[str, Any] | None:
         """Payload of finished work with the same inputs digest and outputs of the same size, else None."""
-        try:
-            record = json.loads(self._record_path(stage, key).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+        record = self._intact(self._record_path(stage, key))
+        if record is None or record["inputs"] != inputs:
             return None
-        if not isinstance(record, dict) or record.get("inputs") != inputs:
-            return None
-        for name, size in record["outputs"].items():
-            path = self.root / name
-            if not path.is_file() or path.stat().st_size != size:
-                return None
         payload: dict[str, Any] = record["payload"]
         return payload
+
+    def recorded(self, stage: str) -> dict[str, dict[str, Any]]:
+        """Key -> payload of all finished work of a stage whose outputs are in place, by key."""
+        paths = sorted((self.work / "records" / stage).glob("*.json"))
+        return {path.stem: record["payload"] for path in paths if (record := self._intact(path))}
+
+    def _intact(self, path: Path) -> dict[str, Any] | None:
+        """A done-record whose outputs have the size that it notes, else None."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        if not isinstance(record, dict) or "inputs" not in record:
+            return None
+        for name, size in record["outputs"].items():
+            output = self.root / name
+            if not output.is_file() or output.stat().st_size != size:
+                return None
+        return record
 
     def write_record(
         self, stage: str, key: str, inputs: str, outputs: Iterable[Path], payload: Mapping[str, Any]
