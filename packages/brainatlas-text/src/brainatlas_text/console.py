@@ -22,9 +22,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from brainatlas_text.download import FetchSummary
-    from brainatlas_text.evaluate_labels import Evaluation
     from brainatlas_text.pipeline import BuildSummary
-    from brainatlas_text.scores import GroupScores
+    from brainatlas_text.scores import Evaluation, GroupScores
 
 
 class TerminalProgress:

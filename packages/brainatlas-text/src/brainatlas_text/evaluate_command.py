@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from brainatlas_text.errors import InputError
 
 if TYPE_CHECKING:
-    from brainatlas_text.evaluate_labels import Evaluation
+    from brainatlas_text.scores import Evaluation
 
 REJECTED = 3
 
@@ -109,7 +109,7 @@ def _check(args: argparse.Namespace) -> None:
 def _leave_one_out(args: argparse.Namespace) -> Evaluation:
     from brainatlas_text.console import TerminalProgress
     from brainatlas_text.distribute import default_workers
-    from brainatlas_text.evaluate_labels import LeaveOneOutConfig, leave_one_out
+    from brainatlas_text.leave_one_out import LeaveOneOutConfig, leave_one_out
 
     config = LeaveOneOutConfig(
         out=args.out,

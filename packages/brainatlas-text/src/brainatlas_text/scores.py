@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainatlas_text.labels import OUTER_CSF, canonical_table
-from brainatlas_text.records import SEQUENCES
+from brainatlas_text.records import SEQUENCES, Rejection
 
 VERSION = 1
 STANDARD = (2, 3, 4, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 41, 42, 43, 46, 47, 49, 50, 51, 52, 53, 54)
@@ -107,6 +107,17 @@ class GroupScores:
         """Those of the structures that are standard."""
         names = standard_names()
         return tuple(score for score in self.structures if score.structure in names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Scores of every scan, and their means."""
+
+    scans: tuple[ScanScores, ...]
+    groups: tuple[GroupScores, ...]
+    rejections: tuple[Rejection, ...] = ()
+    """Labeled scans that a method could not register: neither scored nor voting there."""
+    notes: tuple[str, ...] = ()
 
 
 def mean_dice(scores: Sequence[StructureScore | MeanScore]) -> float | None:

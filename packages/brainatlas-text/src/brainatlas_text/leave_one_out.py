@@ -1,0 +1,219 @@
+"""How good carried labels are: each labeled person of a build labeled by all others.
+
+A build's labeled scans have their own labels hidden, one person at a time, and fused from everybody else's
+exactly as the build's recipe does it; then these are scored against their own. Everything is a cached task
+below `work/evaluation` of the data set; nothing of the data set itself changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
+
+from brainatlas_text import plan, scores, stages, volumes
+from brainatlas_text.distribute import Engine, default_workers
+from brainatlas_text.errors import OutputError, RecipeError, SourceError
+from brainatlas_text.progress import Progress, Silent
+from brainatlas_text.recipe import Recipe, differing_keys, load_recipe, to_toml
+from brainatlas_text.records import LabeledScan, PreparedScan, Rejection
+from brainatlas_text.registrations import HubTransform
+from brainatlas_text.running import run_stage
+from brainatlas_text.scores import Evaluation, ScanScores, group_scores
+from brainatlas_text.stages import Outcome, Task
+from brainatlas_text.voters import assign_voters
+from brainatlas_text.workspace import Workspace, digest
+
+OF_THE_RECIPE = "recipe"
+"""Name of the method that the data set was built with."""
+_COMPARABLE = ("register", "warp", "label")
+"""Tables of a recipe whose settings can be compared on the same prepared scans."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveOneOutConfig:
+    """Which data set, and what to compare on it."""
+
+    out: Path
+    """A data set folder whose scans are prepared: of a finished build, or of one that was stopped."""
+    methods: tuple[str, ...] = ()
+    """Beside the recipe's own: overrides of it, joined by commas, such as `label.method=majority`."""
+    tissue: bool = False
+    """Score CSF, grey and white matter instead of structures."""
+    workers: int = field(default_factory=default_workers)
+
+
+def leave_one_out(config: LeaveOneOutConfig, progress: Progress | None = None) -> Evaluation:
+    """Score the labels that all other labeled people give to each; raises InputError where nobody is left."""
+    base, methods = _methods(config)
+    workspace = Workspace(config.out)
+    with workspace.locked():
+        people = _people(workspace, base)
+        run = _LeaveOneOut(workspace.root.resolve(), people, base, config, progress or Silent())
+        try:
+            found = [scan for name, recipe in methods.items() for scan in run.method(name, recipe)]
+        finally:
+            run.engine.close()
+    return Evaluation(scans=tuple(found), groups=group_scores(found), rejections=tuple(run.rejections))
+
+
+class _LeaveOneOut:
+    """The stages from registration to scores for one method after the other."""
+
+    def __init__(
+        self,
+        root: Path,
+        people: _People,
+        base: Recipe,
+        config: LeaveOneOutConfig,
+        progress: Progress,
+    ) -> None:
+        self.root, self.base, self.tissue, self.progress = root, base, config.tissue, progress
+        self.labeled = [_placed(scan, root) for scan in people.labeled]
+        self.splits = people.splits
+        self.engine = Engine(config.workers)
+        self.rejections: list[Rejection] = []
+
+    def method(self, name: str, recipe: Recipe) -> list[ScanScores]:
+        """Scores of all labeled scans by one method, which keeps its results in a folder of its own."""
+        root = self.root / "work" / "evaluation" / digest([name, _compared(recipe)])[:12]
+        transforms = self._register(root, recipe)
+        usable = [scan for scan in self.labeled if scan.key in transforms]
+        hidden = [replace(scan, dseg=None) for scan in usable]
+        voters, refused = assign_voters(hidden, usable, self.splits, recipe.label.voters)
+        self._note(refused)
+        tasks = [
+            stages.label_task(root, scan, voters[scan.key], transforms)
+            for scan in hidden
+            if scan.key in voters
+        ]
+        fused: dict[str, LabeledScan] = {result.key: result for result in self._stage("label", tasks)}
+        targets = [scan for scan in usable if scan.key in fused]
+        return self._stage("score", [self._score_task(root, name, s, fused[s.key]) for s in targets])
+
+    def _register(self, root: Path, recipe: Recipe) -> dict[str, HubTransform]:
+        """Those of the build, where the method registers as it does."""
+        place = self.root if recipe.register_ == self.base.register_ else root
+        tasks = [stages.register_task(place, scan, recipe.register_) for scan in self.labeled]
+        return {transform.key: transform for transform in self._stage("register", tasks, of_scans=True)}
+
+    def _score_task(self, root: Path, name: str, scan: PreparedScan, fused: LabeledScan) -> Task:
+        return Task(
+            stage="score-tissues" if self.tissue else "score",
+            key=scan.key,
+            inputs=digest([scores.VERSION, name, fused.digest, scan.digest]),
+            root=root,
+            result=ScanScores,
+            work=partial(_score_scan, root, name, scan, fused, tissue=self.tissue),
+        )
+
+    def _stage(self, stage: str, tasks: Sequence[Task], *, of_scans: bool = False) -> list[Any]:
+        done = run_stage(self.engine, self.progress, stage, tasks, of_scans=of_scans)
+        self._note(done.rejections)
+        return done.results
+
+    def _note(self, rejections: Iterable[Rejection]) -> None:
+        """Once, not once a method."""
+        self.rejections += [rejection for rejection in rejections if rejection not in self.rejections]
+
+
+def _methods(config: LeaveOneOutConfig) -> tuple[Recipe, dict[str, Recipe]]:
+    """The recipe of the data set, and those to compare by name, itself first."""
+    path = config.out / "recipe.toml"
+    if not path.is_file():
+        raise OutputError(
+            f"{config.out}: not a data set of brainatlas-text (no recipe.toml); give the --out of a build"
+        )
+    base = load_recipe(str(path))
+    methods = {OF_THE_RECIPE: base}
+    for overrides in config.methods:
+        methods[overrides] = load_recipe(str(path), overrides.split(","))
+        other = [
+            key
+            for key in differing_keys(to_toml(base), to_toml(methods[overrides]))
+            if key.partition(".")[0] not in _COMPARABLE
+        ]
+        if other:
+            raise RecipeError(
+                f"--methods {overrides}: {other[0]} cannot be compared on the same prepared scans, only "
+                f"{', '.join(_COMPARABLE)} can; build another data set with it"
+            )
+    return base, methods
+
+
+def _compared(recipe: Recipe) -> dict[str, Any]:
+    values = recipe.model_dump(by_alias=True, mode="json")
+    return {name: values.get(name) for name in _COMPARABLE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _People:
+    """Whom a data set holds."""
+
+    labeled: list[PreparedScan]
+    splits: dict[str, str]
+
+
+def _people(workspace: Workspace, recipe: Recipe) -> _People:
+    """Scans with labels of their own and everybody's split: those of a finished build, else as it will be."""
+    prepared = {scan.key: scan for scan in _prepared(workspace)}
+    table = workspace.root / "scans.parquet"
+    if table.is_file():
+        rows = pq.read_table(table, columns=["key", "subject", "split"]).to_pylist()
+        prepared = {row["key"]: prepared[row["key"]] for row in rows if row["key"] in prepared}
+        splits = {row["subject"]: row["split"] for row in rows}
+    else:
+        splits = plan.draw_splits(prepared.values(), recipe.seed, recipe.plan)
+    labeled = [scan for scan in prepared.values() if scan.dseg is not None]
+    _check_people(workspace.root, labeled)
+    return _People(labeled=labeled, splits=splits)
+
+
+def _prepared(workspace: Workspace) -> Iterator[PreparedScan]:
+    for payload in workspace.recorded("prepare").values():
+        try:
+            scan = TypeAdapter(PreparedScan | Rejection).validate_python(payload["result"])
+        except ValidationError as error:
+            raise OutputError(
+                f"{workspace.root}: prepared by another version of this package; run the same build again"
+            ) from error
+        if isinstance(scan, PreparedScan):
+            yield scan
+
+
+def _check_people(root: Path, labeled: Sequence[PreparedScan]) -> None:
+    people = sorted({scan.subject for scan in labeled})
+    if len(people) < 2:
+        what = f"only one labeled person ({people[0]})" if people else "no labeled person"
+        raise SourceError(
+            f"{root}: {what}, so there is nobody to leave out; build it with more labeled people, or score "
+            "its labels against others with --labels and --truth"
+        )
+
+
+def _placed(scan: PreparedScan, root: Path) -> PreparedScan:
+    """With absolute paths, so that tasks below another root find its files."""
+    return replace(
+        scan,
+        image=root / scan.image,
+        mask=root / scan.mask,
+        dseg=None if scan.dseg is None else root / scan.dseg,
+    )
+
+
+def _score_scan(root: Path, method: str, scan: PreparedScan, fused: LabeledScan, *, tissue: bool) -> Outcome:
+    assert scan.dseg is not None
+    truth = volumes.load_prepared(scan.dseg)
+    labels = volumes.load_prepared(root / fused.dseg).array
+    if tissue:
+        brain = volumes.load_prepared(scan.mask).array > 0
+        found = scores.score_tissues(labels, scores.tissue_map(truth.array), truth.zooms_mm, brain)
+    else:
+        found = scores.score_structures(labels, truth.array, truth.zooms_mm)
+    result = ScanScores(method=method, scan=scan.key, sequence=scan.sequence, structures=found)
+    return result, []
