@@ -16,13 +16,13 @@ from typing import Any
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from brainatlas_text import plan, scores, stages, volumes
+from brainatlas_text import plan, scores, stages, volumes, warp
 from brainatlas_text.distribute import Engine, default_workers
 from brainatlas_text.errors import OutputError, RecipeError, SourceError
 from brainatlas_text.progress import Progress, Silent
 from brainatlas_text.recipe import Recipe, differing_keys, load_recipe, to_toml
 from brainatlas_text.records import LabeledScan, PreparedScan, Rejection
-from brainatlas_text.registrations import HubTransform
+from brainatlas_text.registrations import HubTransform, HubWarp
 from brainatlas_text.running import run_stage
 from brainatlas_text.scores import Evaluation, ScanScores, group_scores
 from brainatlas_text.stages import Outcome, Task
@@ -51,6 +51,8 @@ class LeaveOneOutConfig:
 def leave_one_out(config: LeaveOneOutConfig, progress: Progress | None = None) -> Evaluation:
     """Score the labels that all other labeled people give to each; raises InputError where nobody is left."""
     base, methods = _methods(config)
+    for recipe in methods.values():
+        warp.check_available(recipe.warp)
     workspace = Workspace(config.out)
     with workspace.locked():
         people = _people(workspace, base)
@@ -83,12 +85,14 @@ class _LeaveOneOut:
         """Scores of all labeled scans by one method, which keeps its results in a folder of its own."""
         root = self.root / "work" / "evaluation" / digest([name, _compared(recipe)])[:12]
         transforms = self._register(root, recipe)
-        usable = [scan for scan in self.labeled if scan.key in transforms]
+        warps = self._warp(root, recipe, transforms)
+        placed = transforms if warps is None else warps
+        usable = [scan for scan in self.labeled if scan.key in placed]
         hidden = [replace(scan, dseg=None) for scan in usable]
         voters, refused = assign_voters(hidden, usable, self.splits, recipe.label.voters)
         self._note(refused)
         tasks = [
-            stages.label_task(root, scan, voters[scan.key], transforms)
+            stages.label_task(root, scan, voters[scan.key], transforms, warps or {})
             for scan in hidden
             if scan.key in voters
         ]
@@ -101,6 +105,23 @@ class _LeaveOneOut:
         place = self.root if recipe.register_ == self.base.register_ else root
         tasks = [stages.register_task(place, scan, recipe.register_) for scan in self.labeled]
         return {transform.key: transform for transform in self._stage("register", tasks, of_scans=True)}
+
+    def _warp(
+        self, root: Path, recipe: Recipe, transforms: dict[str, HubTransform]
+    ) -> dict[str, HubWarp] | None:
+        """Those of the build, where the method registers and bends as it does; None for affines alone."""
+        if recipe.warp.method == "none":
+            return None
+        as_built = (recipe.register_, recipe.warp) == (self.base.register_, self.base.warp)
+        place = self.root if as_built else root
+        registered = [scan for scan in self.labeled if scan.key in transforms]
+        tasks = [stages.warp_task(place, scan, transforms[scan.key], recipe.warp) for scan in registered]
+        return {
+            warped.key: replace(
+                warped, bent_from_hub=place / warped.bent_from_hub, hub_from_bent=place / warped.hub_from_bent
+            )
+            for warped in self._stage("warp", tasks, of_scans=True)
+        }
 
     def _score_task(self, root: Path, name: str, scan: PreparedScan, fused: LabeledScan) -> Task:
         return Task(

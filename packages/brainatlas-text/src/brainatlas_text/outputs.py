@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from brainatlas_text import fuse, plan, prepare, register, render
+from brainatlas_text import fuse, plan, prepare, register, render, warp
 from brainatlas_text.card import CardFacts, write_card
 from brainatlas_text.recipe import Recipe
 from brainatlas_text.records import PlannedPair, Preparation, PreparedScan, Rejection, Shard
@@ -73,7 +73,18 @@ def write_description(
         empty_rule=f"A slice is empty when it shows less than {recipe.render.min_brain_mm2:g} mm² of brain.",
         rejections=rejections,
         voters=Counter(labeled.values()),
-        methods=(prepare.methods(recipe.prepare), register.METHODS, fuse.METHODS, render.METHODS),
+        methods=tuple(
+            filter(
+                None,
+                (
+                    prepare.methods(recipe.prepare),
+                    register.METHODS,
+                    warp.methods(recipe.warp),
+                    fuse.METHODS,
+                    render.METHODS,
+                ),
+            )
+        ),
         terms={key: terms_of(key).terms for key in {s.prepared.terms for s in ready.values()}},
     )
     write_text(root / "README.md", write_card(facts))

@@ -1,4 +1,4 @@
-"""The build: discover -> prepare -> register -> label -> plan -> blocks -> card, in this order, each cached.
+"""The build: discover -> prepare -> register -> warp -> label -> plan -> blocks -> card, each cached.
 
 `build` reads scans under `root` and makes `out` a Hugging Face data set repository. The same call again
 continues where an earlier one stopped, and does nothing where nothing changed.
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from brainatlas_text import outputs, plan, stages, voters
+from brainatlas_text import outputs, plan, stages, voters, warp
 from brainatlas_text.distribute import Engine, default_workers
 from brainatlas_text.errors import OutputError, SourceError
 from brainatlas_text.pages.preparation import PATH as PAGE
@@ -27,7 +27,7 @@ from brainatlas_text.records import (
     Rejection,
     SourceScan,
 )
-from brainatlas_text.registrations import HubTransform
+from brainatlas_text.registrations import HubTransform, HubWarp
 from brainatlas_text.running import run_stage
 from brainatlas_text.samples import ReadyScan, SampleSettings
 from brainatlas_text.sources import Selected, Selection, find, name_of
@@ -82,6 +82,8 @@ def build(config: BuildConfig, progress: Progress | None = None) -> BuildSummary
             f"{', '.join(config.sources)}: no scan has labels, but labels are carried "
             "from labeled people to all others; add a source with label maps, such as ibsr"
         )
+    if any(scan.dseg is None for scan in found.scans):
+        warp.check_available(config.recipe.warp)
     workspace = Workspace(config.out)
     config = replace(config, recipe=freeze(config.recipe, _begun(workspace)))
     _claim(workspace, config)
@@ -114,9 +116,11 @@ class _Run:
         prepared = self._prepare(found.scans)
         page = self._write_preparation_page(found, prepared)
         transforms = self._register(prepared)
-        placed = [scan for scan in prepared if scan.key in transforms]
+        registered = [scan for scan in prepared if scan.key in transforms]
+        warps = self._warp(registered, transforms)
+        placed = registered if warps is None else [scan for scan in registered if scan.key in warps]
         splits = plan.draw_splits(placed, self.recipe.seed, self.recipe.plan)
-        ready = self._label(placed, transforms, splits)
+        ready = self._label(placed, transforms, warps or {}, splits)
         labeled = [scan.prepared for scan in ready.values()]
         planned = plan.make_plan(labeled, splits, self.recipe.seed, self.recipe.plan)
         blocks = self._render(planned, ready)
@@ -166,10 +170,21 @@ class _Run:
         tasks = [stages.register_task(self.root, scan, self.recipe.register_) for scan in prepared]
         return {transform.key: transform for transform in self._stage("register", tasks, of_scans=True)}
 
+    def _warp(
+        self, registered: Sequence[PreparedScan], transforms: dict[str, HubTransform]
+    ) -> dict[str, HubWarp] | None:
+        """None where no labels are carried, or by affines alone."""
+        config = self.recipe.warp
+        if config.method == "none" or all(scan.dseg is not None for scan in registered):
+            return None
+        tasks = [stages.warp_task(self.root, scan, transforms[scan.key], config) for scan in registered]
+        return {warped.key: warped for warped in self._stage("warp", tasks, of_scans=True)}
+
     def _label(
         self,
         prepared: Sequence[PreparedScan],
         transforms: dict[str, HubTransform],
+        warps: dict[str, HubWarp],
         splits: Mapping[str, str],
     ) -> dict[str, ReadyScan]:
         labeled = [scan for scan in prepared if scan.dseg is not None]
@@ -181,7 +196,7 @@ class _Run:
         chosen, refused = voters.assign_voters(prepared, labeled, splits, self.recipe.label.voters)
         self.rejections += refused
         usable = [scan for scan in prepared if scan.key in chosen]
-        tasks = [stages.label_task(self.root, scan, chosen[scan.key], transforms) for scan in usable]
+        tasks = [stages.label_task(self.root, scan, chosen[scan.key], transforms, warps) for scan in usable]
         results: dict[str, LabeledScan] = {result.key: result for result in self._stage("label", tasks)}
         return {
             scan.key: ReadyScan(prepared=scan, transform=transforms[scan.key], labeled=results[scan.key])

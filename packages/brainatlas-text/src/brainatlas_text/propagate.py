@@ -1,48 +1,101 @@
-"""Carry the label maps of the labeled people to a scan, through the hub, in one nearest-neighbor resampling.
+"""Carry the labeled people's images and label maps to a scan, in one resampling.
 
-Input: the target scan, the voters (scans with labels of their own) and the affines of all to the hub.
-Output: one candidate label map a voter on the target's grid, zero outside the target's brain mask.
-`voter_from_target = voter_from_hub @ hub_from_target`.
+Input: the target scan, the voters (scans with labels of their own) and for each voter the map from points of
+the target to points of the voter (RAS+ mm): an affine, or affines and warps composed through the hub. Output:
+one candidate a voter, cropped to the box of the target's brain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainatlas_text import spaces, volumes
-from brainatlas_text.engines import resample
+from brainatlas_text import volumes
+from brainatlas_text.engines import resample, warps
+from brainatlas_text.engines.warps import PointMap
 from brainatlas_text.labels import OUTER_CSF
 from brainatlas_text.records import PreparedScan
-from brainatlas_text.registrations import HubTransform
+from brainatlas_text.spaces import Affine
 from brainatlas_text.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """The scan that is labeled, cropped to the box of its brain mask."""
+
+    image: NDArray[np.uint16]
+    inside: NDArray[np.bool_]
+    """Its brain mask."""
+    zooms_mm: tuple[float, float, float]
+    start: tuple[int, int, int]
+    """First voxel of the box in the full grid."""
+    full_shape: tuple[int, int, int]
+    affine: Affine
+    """Of the full grid."""
+
+    @property
+    def box(self) -> resample.Box:
+        """The box within the full grid."""
+        i, j, k = self.inside.shape
+        return self.start, (i, j, k)
+
+    def uncropped(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The values of the box on the full grid, 0 around it."""
+        full = np.zeros(self.full_shape, dtype=values.dtype)
+        full[_slices(self.box)] = values
+        return full
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """What one voter proposes for the target's box; not yet cut to the target's brain mask."""
+
+    voter: str
+    labels: NDArray[np.uint8]
+    """Canonical numbers, 0 where the voter has none; outer CSF never votes."""
+    image: NDArray[np.uint16]
+    """The voter's intensities, 0 outside of its brain."""
+
+
+def read_target(scan: PreparedScan, workspace: Workspace) -> Target:
+    """Read the scan that is labeled."""
+    mask = volumes.load_prepared(workspace.root / scan.mask)
+    image = volumes.load_prepared(workspace.root / scan.image)
+    box = resample.box_of(mask.array)
+    x, y, z = mask.zooms_mm.tolist()
+    return Target(
+        image=np.ascontiguousarray(image.array[_slices(box)]),
+        inside=mask.array[_slices(box)] > 0,
+        zooms_mm=(x, y, z),
+        start=box[0],
+        full_shape=mask.shape,
+        affine=mask.affine,
+    )
 
 
 def candidates(
-    target: PreparedScan,
+    target: Target,
     voters: Iterable[PreparedScan],
-    transforms: dict[str, HubTransform],
+    voter_from_target: Callable[[str], PointMap],
     workspace: Workspace,
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield one candidate label map a voter, uint8 on the target's grid, in the voters' order."""
-    mask = volumes.load_prepared(workspace.root / target.mask)
-    box = resample.box_of(mask.array)
-    inside = mask.array[_slices(box)] > 0
+) -> Iterator[Candidate]:
+    """Yield one candidate a voter, in the voters' order; `voter_from_target` gives a voter's map by its key.
+
+    One voter's volumes and fields are in memory at a time.
+    """
     for voter in voters:
         if voter.dseg is None:
             raise ValueError(f"{voter.key} has no labels to vote with")
         labels = volumes.load_prepared(workspace.root / voter.dseg)
-        voter_from_target = spaces.invert(transforms[voter.key].matrix) @ transforms[target.key].matrix
-        vox = spaces.invert(labels.affine) @ voter_from_target @ mask.affine
-        moved = resample.nearest(labels.array, vox, box)
-        moved[~inside | (moved == OUTER_CSF)] = 0
-        full = np.zeros(mask.array.shape, dtype=np.uint8)
-        full[_slices(box)] = moved
-        yield full
+        image = volumes.load_prepared(workspace.root / voter.image)
+        moved, values = warps.sample(voter_from_target(voter.key), target.affine, target.box, labels, image)
+        moved[moved == OUTER_CSF] = 0
+        yield Candidate(voter=voter.key, labels=moved, image=np.rint(values).astype(np.uint16))
 
 
 def _slices(box: resample.Box) -> tuple[slice, slice, slice]:

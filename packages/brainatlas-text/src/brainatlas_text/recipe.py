@@ -24,6 +24,7 @@ from brainatlas_text.prepare_config import PrepareConfig
 from brainatlas_text.register import RegisterConfig
 from brainatlas_text.render import RenderConfig
 from brainatlas_text.samples import CaptionConfig
+from brainatlas_text.warp import WarpConfig
 
 
 class Recipe(BaseModel):
@@ -37,6 +38,7 @@ class Recipe(BaseModel):
     """Of all chance: splits, blocks, order, phrase choice."""
     prepare: PrepareConfig = PrepareConfig()
     register_: RegisterConfig = Field(RegisterConfig(), alias="register")
+    warp: WarpConfig = WarpConfig()
     label: LabelConfig = LabelConfig()
     plan: PlanConfig = PlanConfig()
     render: RenderConfig = RenderConfig()

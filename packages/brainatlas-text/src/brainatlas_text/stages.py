@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from brainatlas_text import (
@@ -29,8 +30,10 @@ from brainatlas_text import (
     shards,
     spaces,
     volumes,
+    warp,
 )
 from brainatlas_text.engines import hub_pictures, itk, label_pictures
+from brainatlas_text.engines.warps import PointMap
 from brainatlas_text.errors import BrainAtlasError
 from brainatlas_text.hub import load_hub
 from brainatlas_text.plan import draw
@@ -45,7 +48,7 @@ from brainatlas_text.records import (
     Shard,
     SourceScan,
 )
-from brainatlas_text.registrations import HubTransform
+from brainatlas_text.registrations import HubTransform, HubWarp
 from brainatlas_text.samples import ReadyScan, SampleSettings
 from brainatlas_text.volumes import Volume
 from brainatlas_text.workspace import Workspace, atomic_path, digest, file_digest, write_text, write_volume
@@ -142,14 +145,29 @@ def register_task(root: Path, scan: PreparedScan, config: register.RegisterConfi
     )
 
 
+def warp_task(root: Path, scan: PreparedScan, transform: HubTransform, config: warp.WarpConfig) -> Task:
+    """A scan in the hub to its HubWarp."""
+    return Task(
+        stage="warp",
+        key=scan.key,
+        inputs=warp.inputs_digest(scan, transform, load_hub(), config),
+        root=root,
+        result=HubWarp | Rejection,
+        work=partial(_warp, root, scan, transform, config),
+    )
+
+
 def label_task(
     root: Path,
     scan: PreparedScan,
     voters: tuple[PreparedScan, ...],
     transforms: Mapping[str, HubTransform],
+    warps: Mapping[str, HubWarp],
 ) -> Task:
     """A scan's own labels, or those voted by other people, to a LabeledScan."""
-    used = {key: transforms[key] for key in (scan.key, *(voter.key for voter in voters))}
+    placed = {
+        key: Placed(transforms[key], warps.get(key)) for key in (scan.key, *(voter.key for voter in voters))
+    }
     inputs = [
         label_pictures.VERSION,
         propagate.VERSION,
@@ -159,15 +177,15 @@ def label_task(
         scan.label_method,
     ]
     if scan.dseg is None:
-        inputs += [[v.key, v.digest, v.terms, used[v.key].digest] for v in voters]
-        inputs.append(used[scan.key].digest)
+        inputs += [[voter.key, voter.digest, voter.terms] for voter in voters]
+        inputs += [[key, place.digests] for key, place in placed.items()]
     return Task(
         stage="label",
         key=scan.key,
         inputs=digest(inputs),
         root=root,
         result=LabeledScan,
-        work=partial(_label_and_look, root, scan, voters, used),
+        work=partial(_label_and_look, root, scan, voters, placed),
     )
 
 
@@ -198,6 +216,19 @@ def block_task(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a scan lies in the hub, and how it bends into it where labels are carried by warps."""
+
+    transform: HubTransform
+    warp: HubWarp | None
+
+    @property
+    def digests(self) -> list[str]:
+        """What labels carried through it depend on."""
+        return [self.transform.digest, *([self.warp.digest] if self.warp else [])]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockResult:
     """What rendering a block gave."""
@@ -226,14 +257,22 @@ def _register(root: Path, scan: PreparedScan, config: register.RegisterConfig) -
     return result, [path, root / result.look]
 
 
+def _warp(root: Path, scan: PreparedScan, transform: HubTransform, config: warp.WarpConfig) -> Outcome:
+    result = warp.warp_to_hub(scan, transform, load_hub(), Workspace(root), config)
+    if isinstance(result, Rejection):
+        return result, []
+    return result, [root / result.bent_from_hub, root / result.hub_from_bent]
+
+
 def _label_and_look(
-    root: Path, scan: PreparedScan, voters: tuple[PreparedScan, ...], transforms: dict[str, HubTransform]
+    root: Path, scan: PreparedScan, voters: tuple[PreparedScan, ...], placed: dict[str, Placed]
 ) -> Outcome:
     """`_label`, then a picture of what came out and figures of it."""
-    labeled, written = _label(root, scan, voters, transforms)
+    labeled, written = _label(root, scan, voters, placed)
     image = volumes.load_prepared(root / scan.image)
     labels = volumes.load_prepared(root / labeled.dseg).array
-    point_mm = spaces.apply(spaces.invert(transforms[scan.key].matrix), hub_pictures.POINT_MM)
+    scan_from_hub = spaces.invert(placed[scan.key].transform.matrix)
+    point_mm = spaces.apply(scan_from_hub, hub_pictures.POINT_MM)
     look = Path("work/labels") / f"{scan.key}_look.svg"
     write_text(root / look, label_pictures.draw_labels(image, labels, point_mm))
     agreement = volumes.load_prepared(root / labeled.agreement).array if labeled.agreement else None
@@ -247,7 +286,7 @@ def _label_and_look(
 
 
 def _label(
-    root: Path, scan: PreparedScan, voters: tuple[PreparedScan, ...], transforms: dict[str, HubTransform]
+    root: Path, scan: PreparedScan, voters: tuple[PreparedScan, ...], placed: dict[str, Placed]
 ) -> Outcome:
     if scan.dseg is not None:
         own = LabeledScan(
@@ -260,12 +299,19 @@ def _label(
             digest=scan.digest,
         )
         return own, []
-    workspace = Workspace(root)
-    labels, agreement = fuse.majority(propagate.candidates(scan, voters, transforms, workspace))
-    affine = volumes.load_prepared(root / scan.mask).affine
+    workspace, place = Workspace(root), placed[scan.key]
+    target = propagate.read_target(scan, workspace)
+    hub_from_target = warp.hub_from_scan(place.transform, place.warp, root)
+
+    def voter_from_target(voter: str) -> PointMap:
+        return hub_from_target.then(warp.scan_from_hub(placed[voter].transform, placed[voter].warp, root))
+
+    proposed = propagate.candidates(target, voters, voter_from_target, workspace)
+    labels, agreement = fuse.majority(np.where(target.inside, c.labels, 0) for c in proposed)
+    agreement[~target.inside] = 0
     paths = [Path("work/labels") / f"{scan.key}_{name}.nii.gz" for name in ("dseg", "agreement")]
     for path, array in zip(paths, (labels, agreement), strict=True):
-        write_volume(root / path, Volume(array, affine), "uint8")
+        write_volume(root / path, Volume(target.uncropped(array), target.affine), "uint8")
     labeled = LabeledScan(
         key=scan.key,
         dseg=paths[0],

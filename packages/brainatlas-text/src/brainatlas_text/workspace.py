@@ -142,10 +142,13 @@ class Workspace:
         return self.work / "records" / stage / f"{key}.json"
 
     def remove_leftovers(self) -> int:
-        """Delete temporary files that an interrupted run left behind; return their number."""
-        leftovers = [path for path in self.root.rglob(f"{PART}*") if path.is_file()]
+        """Delete temporary files and folders that an interrupted run left behind; return their number."""
+        leftovers = list(self.root.rglob(f"{PART}*"))
         for path in leftovers:
-            path.unlink()
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
         return len(leftovers)
 
     @contextmanager
