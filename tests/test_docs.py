@@ -35,6 +35,7 @@ SMALLER = {
         *("--set", "render.slice_step=16"),
         *("--set", "register.finest_mm=8.0"),
         *("--set", "prepare.bias_correction=false"),
+        *("--set", "warp.grid_mm=8.0", "--set", "warp.iterations=[3]"),
     ],
     "brainldm train": ["--max-images", "32", "--set", "sampling.steps=2"],
 }
