@@ -186,6 +186,19 @@ def test_exchanged_bytes_are_told_from_noise(tmp_path, kind):
             volumes.load(tmp_path / "a.nii")
 
 
+def test_label_numbers_need_not_be_smooth(tmp_path):
+    """Thin left cortex (1002) in white matter of both sides: bytes exchanged would be smoother by chance."""
+    z = np.arange(40)[:, None, None] + np.zeros((1, 40, 40), int)
+    left = np.where(z % 10 == 0, 1002, 2)
+    brain = np.where(np.arange(40)[None, :, None] % 2, left, 41)
+    nib.save(nib.Nifti1Image(brain.astype("i2"), np.eye(4)), tmp_path / "a.nii")
+    assert set(np.unique(volumes.load_labels(tmp_path / "a.nii").array)) == {2, 41, 1002}
+    small = (z % 12 * 16).astype("i2").byteswap()
+    nib.save(nib.Nifti1Image(small, np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(SourceError, match="other order"):
+        volumes.load_labels(tmp_path / "a.nii")
+
+
 def test_a_file_that_may_not_be_read_is_named():
     """Root may read everything, so somebody else does."""
     with tempfile.TemporaryDirectory() as folder:

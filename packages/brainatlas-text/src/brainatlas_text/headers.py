@@ -217,7 +217,7 @@ def _listed(zooms: NDArray[np.float64]) -> str:
     return ", ".join(f"{zoom:.3g}" for zoom in zooms)
 
 
-def check_stream(image: Any, path: Path) -> None:
+def check_stream(image: Any, path: Path, *, labels: bool = False) -> None:
     """Read a file to its end without keeping it: length, checksum of a gzip stream, order of bytes.
 
     Raises SourceError for a stream that is damaged, cut short or far longer than the header says; nothing is
@@ -249,7 +249,7 @@ def check_stream(image: Any, path: Path) -> None:
             f"{path}: the header promises {offset + length} bytes and more follow; the header is of another "
             "scan: replace it or exclude the scan"
         )
-    if _looks_swapped(window[: len(window) // kind.itemsize * kind.itemsize], kind):
+    if _looks_swapped(window[: len(window) // kind.itemsize * kind.itemsize], kind, labels):
         raise SourceError(
             f"{path}: the bytes of its voxels lie in the other order than the header says; convert it again"
         )
@@ -270,14 +270,19 @@ def _measure(path: Path, most: int, middle: int) -> tuple[int, bytes]:
     return total, window
 
 
-def _looks_swapped(window: bytes, kind: np.dtype[Any]) -> bool:
-    """Whether neighbors would be far more alike with their bytes in the other order."""
+def _looks_swapped(window: bytes, kind: np.dtype[Any], labels: bool) -> bool:
+    """Whether neighbors would be far more alike with their bytes in the other order.
+
+    Label numbers are names: 2 beside 1002 is no rougher than 2 beside 3, so only small ones can be told.
+    """
     if kind.itemsize not in (2, 4) or len(window) < 4096:
         return False
     with np.errstate(all="ignore"):
         values = np.frombuffer(window, dtype=kind)
         if kind.kind == "i" and kind.itemsize == 2 and _are_small_swapped(values):
             return True
+        if labels:
+            return False
         as_is, swapped = _roughness(values), _roughness(values.byteswap())
     return as_is > 0.5 and as_is > 2.5 * swapped
 

@@ -92,14 +92,15 @@ def open_scan(path: Path, array_order: str | None = None) -> OpenedScan:
     return OpenedScan(path=path, image=image, shape=(i, j, k), affine=affine, notes=notes)
 
 
-def read(opened: OpenedScan, thinned_by: tuple[int, int, int] = (1, 1, 1)) -> Volume:
+def read(opened: OpenedScan, thinned_by: tuple[int, int, int] = (1, 1, 1), *, labels: bool = False) -> Volume:
     """The voxels as float32 in closest-RAS order (axes permuted and flipped, never interpolated).
 
     `thinned_by` counts voxels along the RAS axes: means over blocks of that many are taken while the file is
     read, slab by slab, so that a grid of hundreds of millions of voxels never lies in memory. What is left
-    over at the end of an axis is dropped. Raises SourceError for voxels that cannot be read.
+    over at the end of an axis is dropped. The values of `labels` are names, between which nothing need be
+    smooth. Raises SourceError for voxels that cannot be read.
     """
-    headers.check_stream(opened.image, opened.path)
+    headers.check_stream(opened.image, opened.path, labels=labels)
     axes = [(int(axis), int(turn)) for axis, turn in io_orientation(opened.affine)]
     factors = [thinned_by[axis] for axis, _ in axes]
     skipped = [n % f if turn < 0 else 0 for n, f, (_, turn) in zip(opened.shape, factors, axes, strict=True)]
@@ -125,7 +126,7 @@ def read(opened: OpenedScan, thinned_by: tuple[int, int, int] = (1, 1, 1)) -> Vo
     return Volume(array, opened.affine @ step @ inv_ornt_aff(orientation, kept))
 
 
-def load(path: Path, array_order: str | None = None) -> Volume:
+def load(path: Path, array_order: str | None = None, *, labels: bool = False) -> Volume:
     """`open_scan` and `read` in one; raise GeometryError for a grid that is too large to be read whole."""
     opened = open_scan(path, array_order)
     if np.prod(opened.shape) > MAX_WHOLE_VOXELS:
@@ -133,12 +134,12 @@ def load(path: Path, array_order: str | None = None) -> Volume:
             f"{path}: {np.prod(opened.shape) / 1e6:.0f} million voxels, at most "
             f"{MAX_WHOLE_VOXELS / 1e6:.0f} million are read of a label map or mask; resample it"
         )
-    return read(opened)
+    return read(opened, labels=labels)
 
 
 def load_labels(path: Path, array_order: str | None = None) -> Volume:
     """Read a label map as int32 in closest-RAS order; raise SourceError unless all values are whole."""
-    volume = load(path, array_order)
+    volume = load(path, array_order, labels=True)
     labels = np.empty(volume.shape, dtype=np.int32)
     for plane, values in zip(labels, volume.array, strict=True):  # large maps: no temporary copies
         whole = np.rint(values)
@@ -211,11 +212,19 @@ def load_prepared(path: Path) -> Volume:
     return Volume(array, np.asarray(image.affine, dtype=np.float64))
 
 
-def encode(volume: Volume, dtype: DTypeLike) -> bytes:
-    """The bytes of a `.nii.gz` file (NIfTI-1, sform and qform set, mm). Equal volumes, equal bytes."""
+def encode(
+    volume: Volume, dtype: DTypeLike, *, code: int = 1, intent: str = "none", slope: float | None = None
+) -> bytes:
+    """The bytes of a `.nii.gz` file (NIfTI-1, sform and qform set, mm). Equal volumes, equal bytes.
+
+    `code` says what the coordinates are (1: scanner, 2: aligned), `intent` what the values are, such as
+    `label`; readers multiply the stored values by `slope`.
+    """
     image = nib.Nifti1Image(np.asarray(volume.array, dtype=dtype), volume.affine)
     image.header.set_xyzt_units("mm")
-    image.set_sform(volume.affine, 1)
-    image.set_qform(volume.affine, 1)
+    image.header.set_intent(intent)
+    image.header.set_slope_inter(slope, None if slope is None else 0.0)
+    image.set_sform(volume.affine, code)
+    image.set_qform(volume.affine, code)
     data: bytes = igzip.compress(image.to_bytes(), 2, mtime=0)
     return data
