@@ -26,6 +26,11 @@ def shard_hashes(out: Path) -> dict[str, str]:
     return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in tars}
 
 
+def hashes(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
 def samples(out: Path) -> list[dict]:
     return list(load_dataset(str(out), split="train", streaming=True))
 
@@ -146,8 +151,11 @@ def test_workers_and_resuming_do_not_change_a_byte(tiny_dataset, tiny_config, tm
     (out / "work" / "prepared" / "oasis-0011-1-t1w.nii.gz").unlink(missing_ok=True)
     shutil.rmtree(out / "work" / "records" / "block")
     shutil.rmtree(out / "data")
+    next((out / "atlases").rglob("*_dseg.nii.gz")).unlink()
+    (out / "work" / "records" / "atlas" / "oasis-0012-1-t1w.json").unlink()
     build(dataclasses.replace(tiny_config, out=out, workers=2))
     assert shard_hashes(out) == shard_hashes(tiny_dataset)
+    assert hashes(out / "atlases") == hashes(tiny_dataset / "atlases") != {}
 
 
 def test_a_changed_scan_is_prepared_again_and_its_neighbours_are_not(
@@ -183,7 +191,7 @@ def test_a_strange_folder_is_not_written_into(tiny_config, tmp_path):
 
 
 def test_no_labels_anywhere_is_said_before_anything_is_written(tiny_config, tmp_path):
-    with pytest.raises(InputError, match="labels"):
+    with pytest.raises(InputError, match=r"no scan has labels.*--atlas PATH"):
         build(dataclasses.replace(tiny_config, sources=("oasis",), out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from brainatlas_text.plan import SPLITS
-from brainatlas_text.records import PLANES, Rejection, Shard
+from brainatlas_text.records import PLANES, Rejection, Shard, VoterRule
+from brainatlas_text.voters import Tally
 
 _TEXT, _WHOLE, _NUMBER, _FLAG = "string", "int64", "float64", "bool"
 _STRUCTURE = {
@@ -49,8 +50,22 @@ _FACTS: dict[str, Any] = {
     "dropped_structures": _WHOLE,
     "captions": [{"style": _TEXT, "language": _TEXT, "text": _TEXT}],
 }
+AtlasCell = tuple[str, int, str]
+"""Atlas, generation of its labels, data set."""
 COLUMNS: dict[str, Any] = {"png": "image", "seg.png": "image", "txt": _TEXT, "json": _FACTS}
 """Columns as `datasets` names them after the members' extensions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelFacts:
+    """Whose labels the data set carries."""
+
+    people: Mapping[str, int]
+    """Labeled people by source; those of atlases apart."""
+    tally: Tally
+    rule: VoterRule
+    notes: tuple[str, ...]
+    """What a reader should know, such as that one person voted alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +83,9 @@ class CardFacts:
     slices_kept: int
     empty_rule: str
     rejections: Sequence[Rejection]
-    voters: Mapping[str, int]
-    """Labeled people by source, and in how many splits' training their labels were used."""
+    labels: LabelFacts
+    volumes: tuple[Mapping[AtlasCell, int], Mapping[AtlasCell, int]]
+    """Volumes planned and kept by (atlas, generation, data set), as `plan.atlas_volumes` counts them."""
     methods: Sequence[str]
     terms: Mapping[str, str]
     """Name of the terms -> one sentence."""
@@ -172,8 +188,14 @@ right in sagittal. `position_mm` is measured from the point that corresponds to 
 ## Labels
 
 {_sentences(facts.methods)}
-Labels come from these labeled people; whether they lie in the training split or not, they voted for all scans
-of other people: {_list(facts.voters)}.
+{_voters(facts.labels)}
+## Atlases
+
+Every scan is an atlas for every other: its image and labels in the other's pose. In the first generation the
+labels are those that came with the scans; in the second those that the first voted for, which makes new
+atlases of their scans (`atlases/`). Volumes by atlas (rows) and data set (columns):
+
+{_atlas_table(*facts.volumes)}
 
 ## Terms
 
@@ -184,6 +206,58 @@ A sample's `terms` names those of its image and of the labels' voters together.
 
 {_table(("stage", "scan", "reason", "detail"), rejected) if rejected else "None."}
 """
+
+
+def _voters(labels: LabelFacts) -> str:
+    """Whose labels these are, and which of them crossed splits."""
+    votes, crossed = labels.tally.votes, labels.tally.crossed
+    lines = [
+        f"Labeled people: {_list(labels.people)}. Each has one vote a scan, and nobody votes for their own."
+    ]
+    if labels.rule == "split":
+        lines.append(
+            "Votes were limited (`label.voters = split`): people of validation and test voted for scans of "
+            "their split alone, so that nothing of their labels reaches training."
+        )
+    elif votes:
+        who = f"{len(crossed)} people of validation or test voted for scans of other splits"
+        lines.append(
+            "Votes were not limited to splits (`label.voters = all`): "
+            + (f"{who} ({', '.join(crossed)})." if crossed else "none of validation or test crossed them.")
+        )
+    lines += labels.notes
+    rows = [
+        (name, *(votes.get((split, target), 0) for target in SPLITS))
+        for split, name in (*((split, split) for split in SPLITS), (None, "other data sets (--atlas)"))
+        if any(cell[0] == split for cell in votes)
+    ]
+    text = "\n\n".join(lines) + "\n"
+    return (
+        text + "\n" + _table(("votes of people in", *(f"for {name}" for name in SPLITS)), rows)
+        if rows
+        else text
+    )
+
+
+def _atlas_table(planned: Mapping[AtlasCell, int], kept: Mapping[AtlasCell, int]) -> str:
+    """Atlas by data set; `220 of 324` where some volumes were dropped."""
+    atlases = sorted({(atlas, generation) for atlas, generation, _ in planned}, key=lambda cell: cell[::-1])
+    data_sets = sorted({fixed for _, _, fixed in planned})
+
+    def row(*wanted: tuple[str, int]) -> list[str]:
+        columns = [*([data_set] for data_set in data_sets), data_sets]
+        cells = [[(*atlas, fixed) for atlas in wanted for fixed in column] for column in columns]
+        return [
+            _of(sum(kept.get(k, 0) for k in keys), sum(planned.get(k, 0) for k in keys)) for keys in cells
+        ]
+
+    rows = [(atlas, generation, *row((atlas, generation))) for atlas, generation in atlases]
+    total = ("all", "", *row(*atlases))
+    return _table(("atlas", "generation", *data_sets, "all"), [*rows, total])
+
+
+def _of(part: int, whole: int) -> str:
+    return str(whole) if part == whole else f"{part} of {whole}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -123,7 +123,7 @@ def _add_build(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         nargs="+",
         required=True,
         metavar="SOURCE",
-        help="ibsr, oasis, ixi, kirby, and bids:PATH for any BIDS folder; one with labels among them",
+        help="ibsr, oasis, ixi, kirby, and bids:PATH for any BIDS folder; one with labels, or --atlas",
     )
     command.add_argument(
         "--root", type=Path, default=Path("sources"), help="holds one folder a source (default: ./sources)"
@@ -135,6 +135,15 @@ def _add_build(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="data set folder (default: ./brainatlas-dataset)",
     )
     _add_selection(command)
+    command.add_argument(
+        "--atlas",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="labeled people of this other data set or BIDS folder vote too, without being part of this "
+        "data set; may be repeated",
+    )
     command.add_argument(
         "--recipe", default="default", help="default, demo, or a .toml file (default: default)"
     )
@@ -239,6 +248,7 @@ def _build(args: argparse.Namespace) -> int:
         ),
         root=args.root,
         out=args.out,
+        atlases=tuple(args.atlas),
         workers=args.workers or default_workers(),
     )
     summary = build(config, TerminalProgress())

@@ -131,6 +131,9 @@ def print_summary(summary: BuildSummary, out: str) -> None:
         table.add_row(
             f"volumes {name}" if name in ("planned", "dropped") else f"volumes in {name}", str(number)
         )
+    for generation, number in summary.generations.items():
+        carried = {"1": "their source's labels", "2": "labels voted here"}[generation]
+        table.add_row(f"volumes with {carried}", str(number))
     table.add_row("slices kept", str(summary.slices_kept))
     table.add_row("slices dropped as empty", str(summary.slices_dropped))
     table.add_row("shards", f"{summary.shards} ({summary.num_bytes / 1e6:.1f} MB)")

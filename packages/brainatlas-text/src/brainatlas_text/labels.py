@@ -32,6 +32,8 @@ class Structure:
     group: str
     named: bool
     """Whether captions may speak of it; vessels are numbers, not anatomy."""
+    color: str
+    """How viewers may show it, `#rrggbb`; left and right alike."""
 
 
 @cache
@@ -45,6 +47,7 @@ def canonical_table() -> dict[int, Structure]:
             side=cast(Side, row["side"]),
             group=row["group"],
             named=row["named"] == "yes",
+            color=row["color"],
         )
         for row in rows
     }

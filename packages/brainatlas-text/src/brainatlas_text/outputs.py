@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from brainatlas_text import fuse, plan, prepare, register, render, warp
-from brainatlas_text.card import CardFacts, write_card
+from brainatlas_text.card import CardFacts, LabelFacts, write_card
 from brainatlas_text.recipe import Recipe
 from brainatlas_text.records import PlannedPair, Preparation, PreparedScan, Rejection, Shard
 from brainatlas_text.samples import ReadyScan
 from brainatlas_text.shards import write_shard_table
 from brainatlas_text.sources import terms_of
+from brainatlas_text.voters import tally
 from brainatlas_text.workspace import atomic_path, write_text
 
 _PACKAGES = ("brainatlas-text", "numpy", "scipy", "SimpleITK", "nibabel", "numba", "isal", "nilearn")
@@ -49,18 +50,59 @@ def write_tables(
     write_text(root / "labels.tsv", table.read_text(encoding="utf-8"))
 
 
+def label_facts(
+    ready: Mapping[str, ReadyScan], lent: Sequence[PreparedScan], splits: Mapping[str, str], recipe: Recipe
+) -> LabelFacts:
+    """Count who voted for whom; `lent` are the labeled scans of atlases."""
+    scans = {scan.key: scan for scan in (*(s.prepared for s in ready.values()), *lent)}
+    own = {s.subject: s.source for s in scans.values() if s.dseg is not None and s.key in ready}
+    others = {s.subject: f"{s.source} (by --atlas)" for s in lent if s.subject not in own}
+    ballots = {
+        key: (scan.prepared.subject, [scans[voter].subject for voter in scan.labeled.voters])
+        for key, scan in ready.items()
+    }
+    counted = tally(ballots, splits)
+    lone = sorted({voter for key in counted.alone for voter in ballots[key][1]})
+    note = (
+        f"labels: {len(counted.alone)} scans have one voter alone ({', '.join(lone)}): "
+        "their agreement map says nothing"
+    )
+    return LabelFacts(
+        people=Counter((own | others).values()),
+        tally=counted,
+        rule=recipe.label.voters,
+        notes=(note,) if lone else (),
+    )
+
+
+def generations(ready: Mapping[str, ReadyScan], planned: Sequence[PlannedPair]) -> dict[str, int]:
+    """Kept volumes by the generation of their labels."""
+    counts = plan.atlas_volumes(planned, _own_labels(ready), kept=True)
+    return {str(n): sum(number for cell, number in counts.items() if cell[1] == n) for n in (1, 2)}
+
+
+def _own_labels(ready: Mapping[str, ReadyScan]) -> set[str]:
+    return {key for key, scan in ready.items() if scan.labeled.agreement is None}
+
+
+def version() -> str:
+    """Of this package."""
+    return metadata.version("brainatlas-text")
+
+
 def write_description(
     root: Path,
     recipe: Recipe,
     ready: Mapping[str, ReadyScan],
+    labels: LabelFacts,
     planned: Sequence[PlannedPair],
     shards: Sequence[Shard],
     rejections: Sequence[Rejection],
     slices: tuple[int, int],
 ) -> None:
     """Write the card and `provenance.json`; `slices` are those cut and those kept."""
+    own = _own_labels(ready)
     people = {scan.prepared.subject: scan.prepared.source for scan in ready.values()}
-    labeled = {s.prepared.subject: s.prepared.source for s in ready.values() if s.prepared.dseg is not None}
     terms_by_source = {s.prepared.source: terms_of(s.prepared.terms) for s in ready.values()}
     facts = CardFacts(
         recipe_name=recipe.name,
@@ -72,7 +114,8 @@ def write_description(
         slices_kept=slices[1],
         empty_rule=f"A slice is empty when it shows less than {recipe.render.min_brain_mm2:g} mm² of brain.",
         rejections=rejections,
-        voters=Counter(labeled.values()),
+        labels=labels,
+        volumes=(plan.atlas_volumes(planned, own), plan.atlas_volumes(planned, own, kept=True)),
         methods=tuple(
             filter(
                 None,
@@ -85,7 +128,7 @@ def write_description(
                 ),
             )
         ),
-        terms={key: terms_of(key).terms for key in {s.prepared.terms for s in ready.values()}},
+        terms={key: terms_of(key).terms for s in ready.values() for key in s.labeled.terms.split("+")},
     )
     write_text(root / "README.md", write_card(facts))
     provenance = {
@@ -130,6 +173,7 @@ def _scan_row(scan: ReadyScan, splits: Mapping[str, str | None]) -> dict[str, ob
         "left_by_two_forms": _verdict(prepared, "two forms"),
         **_preparation(prepared.preparation),
         "label_method": labeled.label_method,
+        "generation": 1 if labeled.agreement is None else 2,
         "label_voters": list(labeled.voters),
         "terms": labeled.terms,
         "notes": list(prepared.notes),

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from brainatlas_text import outputs, plan, stages, voters, warp
+from brainatlas_text import atlas_stages, atlases, fuse, outputs, plan, stages, voters, warp
 from brainatlas_text.distribute import Engine, default_workers
 from brainatlas_text.errors import OutputError, SourceError
+from brainatlas_text.hub import load_hub
 from brainatlas_text.pages.preparation import PATH as PAGE
 from brainatlas_text.pages.preparation import Found, write_preparation_page
 from brainatlas_text.progress import Progress, Silent
 from brainatlas_text.recipe import Recipe, differing_keys, freeze, to_toml
 from brainatlas_text.records import (
+    ATLAS_KEY,
     LabeledScan,
     PlannedPair,
     PreparedScan,
@@ -48,6 +50,8 @@ class BuildConfig:
     """Which of their scans are used; all people who are not known to be ill where nothing else is said."""
     root: Path = Path("sources")
     """Holds one folder a source."""
+    atlases: tuple[Path, ...] = ()
+    """Data sets and BIDS folders whose labeled people vote, without being part of this data set."""
     out: Path = Path("brainatlas-dataset")
     workers: int = field(default_factory=default_workers)
     """Worker processes; 1 runs in this process."""
@@ -62,6 +66,8 @@ class BuildSummary:
     notes: tuple[str, ...]
     """What concerns whole sources, such as a spreadsheet that is missing."""
     pairs: dict[str, int]
+    generations: dict[str, int]
+    """Kept volumes by generation: `1` with labels of their source's own, `2` with labels that were voted."""
     slices_kept: int
     slices_dropped: int
     shards: int
@@ -74,13 +80,19 @@ class BuildSummary:
 
 def build(config: BuildConfig, progress: Progress | None = None) -> BuildSummary:
     """Build the data set. Raises InputError for what the user can mend and StageError for a failure."""
-    found = find(tuple(dict.fromkeys(config.sources)), config.root, config.selection)
+    for atlas in config.atlases:
+        if atlas.resolve() == config.out.resolve():
+            raise OutputError(
+                f"--atlas {atlas}: a data set needs no --atlas for its own labels; leave it out"
+            )
+    found = find(tuple(dict.fromkeys(config.sources)), config.root, config.selection, config.atlases)
     if not found.scans:
         raise SourceError(f"{', '.join(config.sources)}: no scan is left; {_why(found)}")
-    if not any(scan.dseg for scan in found.scans):
+    if not any(scan.dseg for scan in (*found.scans, *found.lent)):
         raise SourceError(
             f"{', '.join(config.sources)}: no scan has labels, but labels are carried "
-            "from labeled people to all others; add a source with label maps, such as ibsr"
+            "from labeled people to all others; add a source with label maps, such as ibsr, or lend those of "
+            "another data set or BIDS folder: --atlas PATH"
         )
     if any(scan.dseg is None for scan in found.scans):
         warp.check_available(config.recipe.warp)
@@ -94,6 +106,12 @@ def build(config: BuildConfig, progress: Progress | None = None) -> BuildSummary
             return run.through(found)
         finally:
             run.engine.close()
+
+
+def _own_and_lent(scans: Sequence[PreparedScan]) -> tuple[list[PreparedScan], list[PreparedScan]]:
+    """The scans of this data set, and those of atlases, which only vote."""
+    own = [scan for scan in scans if not scan.key.startswith(ATLAS_KEY)]
+    return own, [scan for scan in scans if scan.key.startswith(ATLAS_KEY)]
 
 
 def _why(found: Selected) -> str:
@@ -113,14 +131,18 @@ class _Run:
 
     def through(self, found: Selected) -> BuildSummary:
         self.rejections += found.rejections
-        prepared = self._prepare(found.scans)
+        everybody = self._prepare((*found.scans, *found.lent))
+        prepared, _ = _own_and_lent(everybody)
         page = self._write_preparation_page(found, prepared)
-        transforms = self._register(prepared)
-        registered = [scan for scan in prepared if scan.key in transforms]
+        transforms = self._register(everybody)
+        registered = [scan for scan in everybody if scan.key in transforms]
         warps = self._warp(registered, transforms)
-        placed = registered if warps is None else [scan for scan in registered if scan.key in warps]
+        able = registered if warps is None else [scan for scan in registered if scan.key in warps]
+        placed, lent = _own_and_lent(able)
         splits = plan.draw_splits(placed, self.recipe.seed, self.recipe.plan)
-        ready = self._label(placed, transforms, warps or {}, splits)
+        ready = self._label(placed, lent, transforms, warps or {}, splits)
+        facts = outputs.label_facts(ready, lent, splits, self.recipe)
+        self._write_atlases(found, ready)
         labeled = [scan.prepared for scan in ready.values()]
         planned = plan.make_plan(labeled, splits, self.recipe.seed, self.recipe.plan)
         blocks = self._render(planned, ready)
@@ -129,7 +151,7 @@ class _Run:
         seen = sum(block.slices_seen for block in blocks)
         outputs.write_tables(self.root, self.recipe, ready, planned, shards, self.rejections)
         outputs.write_description(
-            self.root, self.recipe, ready, planned, shards, self.rejections, (seen, kept)
+            self.root, self.recipe, ready, facts, planned, shards, self.rejections, (seen, kept)
         )
         outputs.remove_stale(self.root, shards)
         return BuildSummary(
@@ -138,8 +160,12 @@ class _Run:
                 for name in map(name_of, self.config.sources)
             },
             rejections=tuple(sorted(self.rejections, key=lambda r: (r.stage, r.key, r.detail))),
-            notes=tuple(f"{name}: {note}" for name, notes in found.notes.items() for note in notes),
+            notes=(
+                *(f"{name}: {note}" for name, notes in found.notes.items() for note in notes),
+                *facts.notes,
+            ),
             pairs=plan.counts(planned),
+            generations=outputs.generations(ready, planned),
             slices_kept=kept,
             slices_dropped=seen - kept,
             shards=len(shards),
@@ -148,8 +174,13 @@ class _Run:
             preparation_page=page,
         )
 
-    def _prepare(self, scans: Sequence[SourceScan]) -> list[PreparedScan]:
-        tasks = [stages.prepare_task(self.root, scan, self.recipe.prepare) for scan in scans]
+    def _prepare(self, scans: Sequence[SourceScan | PreparedScan]) -> list[PreparedScan]:
+        tasks = [
+            stages.prepare_task(self.root, scan, self.recipe.prepare)
+            if isinstance(scan, SourceScan)
+            else atlas_stages.borrow_task(self.root, scan)
+            for scan in scans
+        ]
         return self._stage("prepare", tasks, of_scans=True)
 
     def _write_preparation_page(self, found: Selected, prepared: Sequence[PreparedScan]) -> Path:
@@ -183,15 +214,16 @@ class _Run:
     def _label(
         self,
         prepared: Sequence[PreparedScan],
+        lent: Sequence[PreparedScan],
         transforms: dict[str, HubTransform],
         warps: dict[str, HubWarp],
         splits: Mapping[str, str],
     ) -> dict[str, ReadyScan]:
-        labeled = [scan for scan in prepared if scan.dseg is not None]
+        labeled = [scan for scan in (*prepared, *lent) if scan.dseg is not None]
         if not labeled:
             raise SourceError(
                 f"{self.config.root}: every scan with labels was rejected, so that there is nobody to carry "
-                f"labels from; {self.root / PAGE} says why"
+                f"labels from; {self.root / PAGE} says why; --atlas lends labels of another data set"
             )
         chosen, refused = voters.assign_voters(prepared, labeled, splits, self.recipe.label.voters)
         self.rejections += refused
@@ -202,6 +234,21 @@ class _Run:
             scan.key: ReadyScan(prepared=scan, transform=transforms[scan.key], labeled=results[scan.key])
             for scan in usable
         }
+
+    def _write_atlases(self, found: Selected, ready: Mapping[str, ReadyScan]) -> None:
+        names, hub, version = {s.key: s.image.name for s in found.scans}, load_hub().name, outputs.version()
+        tasks = [
+            atlas_stages.atlas_task(
+                self.root,
+                scan.prepared,
+                scan.labeled,
+                atlases.Origin(image_name=names[key], hub=hub, made_by=version),
+            )
+            for key, scan in ready.items()
+            if scan.labeled.agreement is not None
+        ]
+        written = self._stage("atlas", tasks)
+        atlases.write_descriptions(self.root, written, fuse.METHODS, version)
 
     def _render(self, planned: Sequence[PlannedPair], ready: dict[str, ReadyScan]) -> list[BlockResult]:
         recipe = self.recipe
@@ -251,7 +298,8 @@ def _claim(workspace: Workspace, config: BuildConfig) -> None:
 def _call(config: BuildConfig) -> list[str]:
     """What besides the recipe makes the data set this one: a line for the sources, one for each selection."""
     sources = (f"bids:{name_of(s)}" if s.startswith("bids:") else s for s in config.sources)
-    return [f"brainatlas-text build --sources {' '.join(sources)}", *config.selection.flags()]
+    lent = (f"--atlas {atlas.resolve().name}" for atlas in config.atlases)
+    return [f"brainatlas-text build --sources {' '.join(sources)}", *config.selection.flags(), *lent]
 
 
 def _flag(line: str) -> str:

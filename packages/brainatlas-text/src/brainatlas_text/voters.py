@@ -8,7 +8,9 @@ in no split, those of another build's atlas, are in none of these samples and vo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from brainatlas_text.records import ATLAS_KEY, PreparedScan, Rejection, VoterRule
 
@@ -47,6 +49,33 @@ def assign_voters(
         else:
             refused.append(_no_voters(scan, candidates, splits))
     return voters, tuple(refused)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Whose labels reached whose scans."""
+
+    votes: Mapping[tuple[str | None, str], int]
+    """Votes by the voter's split and that of the scan; None for voters of an atlas."""
+    crossed: tuple[str, ...]
+    """People of validation or test who voted for a scan of another split."""
+    alone: tuple[str, ...]
+    """Keys of the scans that one voter alone labeled."""
+
+
+def tally(ballots: Mapping[str, tuple[str, Sequence[str]]], splits: Mapping[str, str]) -> Tally:
+    """Count votes; a ballot is a scan's key, its person and those who voted."""
+    votes = Counter(
+        (splits.get(voter), splits[person]) for person, voters in ballots.values() for voter in voters
+    )
+    crossed = {
+        voter
+        for person, voters in ballots.values()
+        for voter in voters
+        if splits.get(voter) not in (None, TRAINING, splits[person])
+    }
+    alone = tuple(sorted(key for key, (_, voters) in ballots.items() if len(voters) == 1))
+    return Tally(votes=votes, crossed=tuple(sorted(crossed)), alone=alone)
 
 
 def _no_voters(scan: PreparedScan, labeled: Iterable[PreparedScan], splits: Mapping[str, str]) -> Rejection:

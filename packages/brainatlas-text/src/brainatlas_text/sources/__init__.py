@@ -15,7 +15,8 @@ from pathlib import Path
 
 from brainatlas_text.errors import SourceError
 from brainatlas_text.records import Rejection, SourceScan
-from brainatlas_text.sources import bids, ibsr, ixi, kirby, oasis, selection
+from brainatlas_text.sources import atlas, bids, ibsr, ixi, kirby, oasis, selection
+from brainatlas_text.sources.atlas import Lent, LentScan
 from brainatlas_text.sources.discovery import Discovery, reject, unreadable_folders
 from brainatlas_text.sources.selection import Selection
 from brainatlas_text.sources.terms import Terms, terms_of
@@ -41,10 +42,15 @@ class Selected:
     rejections: tuple[Rejection, ...]
     notes: Mapping[str, tuple[str, ...]]
     """What concerns a source as a whole, by source; what concerns the choice, under `selection`."""
+    lent: tuple[LentScan, ...] = ()
+    """Labeled scans of atlases: they vote and are not part of the build."""
 
 
-def find(sources: Sequence[str], root: Path, chosen: Selection) -> Selected:
-    """Find the scans of all sources and keep the selected ones; raises SourceError as `discover` does."""
+def find(sources: Sequence[str], root: Path, chosen: Selection, atlases: Sequence[Path] = ()) -> Selected:
+    """Find the scans of all sources and keep the selected ones; raises SourceError as `discover` does.
+
+    `atlases` are folders whose labeled people vote besides: data sets, BIDS folders, folders of a source.
+    """
     names = [name_of(source) for source in sources]
     if double := sorted({name for name in names if names.count(name) > 1}):
         raise SourceError(
@@ -55,16 +61,45 @@ def find(sources: Sequence[str], root: Path, chosen: Selection) -> Selected:
         discover(source, root, healthy_only=chosen.healthy_only, average_repeats=chosen.average_repeats)
         for source in sources
     ]
+    lent = [lend(folder, healthy_only=chosen.healthy_only) for folder in atlases]
     before = [scan for one in found for scan in one.scans]
     rejections = tuple(item for one in found for item in one.rejections)
     notes = {name: one.notes for name, one in zip(names, found, strict=True)}
-    scans = selection.join_people(before, chosen.same_person) if chosen.same_person else tuple(before)
+    everybody = (*before, *{scan.key: scan for one in reversed(lent) for scan in one.scans}.values())
+    if chosen.same_person:
+        everybody = selection.join_people(everybody, chosen.same_person)
+    scans = tuple(scan for scan in everybody[: len(before)] if isinstance(scan, SourceScan))
     said: tuple[str, ...] = ()
     if chosen.subjects == "paper":
         scans, said = selection.select_paper(scans)
     elif chosen.subjects is not None:
         scans, rejections, said = selection.select(scans, rejections, Path(chosen.subjects), before)
-    return Selected(scans=scans, rejections=rejections, notes=notes | {"selection": said})
+    notes |= {"selection": said, "atlas": tuple(one.note for one in lent)}
+    return Selected(scans=scans, rejections=rejections, notes=notes, lent=everybody[len(before) :])
+
+
+def lend(folder: Path, *, healthy_only: bool = True) -> Lent:
+    """The labeled scans of an atlas; raises SourceError for a folder that is none or has no labels."""
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise SourceError(
+            f"--atlas {folder}: no such folder; expected the data set of another build, or a BIDS folder "
+            "with images and label maps"
+        )
+    if atlas.is_data_set(folder):
+        return atlas.of_data_set(folder)
+    name = folder.resolve().name.lower()
+    source = name if name in SOURCES and not any(folder.glob("sub-*")) else f"{bids.PREFIX}{folder}"
+    try:
+        found = discover(source, folder, healthy_only=healthy_only)
+    except SourceError as error:
+        if not any(folder.glob("sub-*/**/*_dseg.nii*")):
+            raise
+        raise SourceError(
+            f"--atlas {folder}: label maps without the images they belong to, which are needed to tell where "
+            "they go; give a BIDS folder with both, or the data set folder in which the labels were made"
+        ) from error
+    return atlas.of_folder(folder, found)
 
 
 def name_of(source: str) -> str:

@@ -27,7 +27,9 @@ PREFIX = "bids:"
 TAKEN = frozenset(("ibsr", "oasis", "ixi", "kirby", "full", *PLANES))
 """Names that other sources and the configs of the card have."""
 _VAGUE = frozenset(("bids", "rawdata", "raw", "data", "dataset", "input", "nifti", "mri", ""))
-_READ = frozenset(("sub", "ses", "acq", "run", "rec", "echo", "part", "ce"))
+_READ = frozenset(("sub", "ses", "acq", "run", "rec", "echo", "part", "ce", "desc"))
+_MAPS = frozenset(("dseg", "mask", "probseg"))
+"""Suffixes of what lies beside the images in a derivative data set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +140,10 @@ def _usable(person: Path, cohort: Cohort, unused: Unused) -> tuple[list[BidsFile
         if file is None or file.entities.get("sub") != person.name.removeprefix("sub-"):
             unused.scans["names that are not BIDS"] += 1
         elif file.suffix not in SEQUENCES:
-            unused.scans[file.suffix] += 1
+            if file.suffix not in _MAPS:
+                unused.scans[file.suffix] += 1
+        elif file.entities.get("desc", "preproc") != "preproc":
+            unused.scans[f"desc-{file.entities['desc']}"] += 1
         elif file.entities.get("part", "mag") != "mag":
             unused.scans[f"part-{file.entities['part']}"] += 1
         elif others := sorted(file.entities.keys() - _READ):
@@ -176,7 +181,7 @@ def _forms(files: list[BidsFile], cohort: Cohort, maps: Sequence[Map], average_r
 def _preference(file: BidsFile) -> tuple[int, int, str, str]:
     """Earlier runs first, then the plain reconstruction and echo, then by name."""
     entities = file.entities
-    special = sum(name in entities for name in ("rec", "echo", "part"))
+    special = sum(name in entities for name in ("rec", "echo", "part", "desc"))
     return int(entities.get("run", "0")), special, _stem(file), file.path.name
 
 

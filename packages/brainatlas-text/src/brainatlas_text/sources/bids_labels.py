@@ -46,11 +46,11 @@ class Map:
 
 
 def pipelines_of(folder: Path) -> list[Path]:
-    """Derivative data sets below a BIDS folder, also FreeSurfer's inside another's `sourcedata`."""
+    """Derivative data sets: the folder itself, those below it, FreeSurfer's inside another's `sourcedata`."""
     derivatives = folder / "derivatives"
     direct = [place for place in folders_in(derivatives) if not place.name.startswith(("sub-", "ses-"))]
     nested = [inner for place in direct for inner in folders_in(place / "sourcedata")]
-    return [place for place in (derivatives, *direct, *nested) if folders_in(place, "sub-*")]
+    return [place for place in (folder, derivatives, *direct, *nested) if folders_in(place, "sub-*")]
 
 
 def maps_of(pipelines: Iterable[Path], subject: str) -> tuple[list[Map], list[tuple[str, str]]]:

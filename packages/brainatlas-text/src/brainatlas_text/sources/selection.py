@@ -15,10 +15,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from brainatlas_text.errors import SourceError
-from brainatlas_text.records import Rejection, SourceScan
+from brainatlas_text.records import PreparedScan, Rejection, SourceScan
 from brainatlas_text.records import Sequence as MriSequence
 from brainatlas_text.sources.ixi import SCANNERS
 
+AnyScan = SourceScan | PreparedScan
+"""An atlas lends scans that are prepared already; who they are is told alike."""
 MAX_BYTES = 8_000_000
 _HEADINGS = frozenset(("subject", "subjects", "participant_id", "scan", "key", "id", "same_as"))
 _ODD_YEARS = 10.0
@@ -107,7 +109,7 @@ def _fingerprint(rows: Sequence[tuple[str, ...]]) -> str:
     return f"{len(set(rows))} lines, sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def join_people(scans: Sequence[SourceScan], path: Path) -> tuple[SourceScan, ...]:
+def join_people(scans: Sequence[AnyScan], path: Path) -> tuple[AnyScan, ...]:
     """Give scans of one person one subject, that of the id named first; facts that contradict get a note."""
     subjects = {name: scan.subject for scan in scans for name in _names(scan, scans)}
     same: dict[str, str] = {}
@@ -116,7 +118,7 @@ def join_people(scans: Sequence[SourceScan], path: Path) -> tuple[SourceScan, ..
         if first != second:
             same[second] = first
     joined = [replace(scan, subject=_root(same, scan.subject)) for scan in scans]
-    people: dict[str, list[SourceScan]] = {}
+    people: dict[str, list[AnyScan]] = {}
     for scan in joined:
         people.setdefault(scan.subject, []).append(scan)
     changed = {_root(same, subject) for subject in same}
@@ -185,7 +187,7 @@ def _first(scans: Iterable[SourceScan], source: str, quota: Quota) -> list[Sourc
     return chosen
 
 
-def _names(scan: SourceScan, scans: Sequence[SourceScan]) -> tuple[str, ...]:
+def _names(scan: AnyScan, scans: Sequence[AnyScan]) -> tuple[str, ...]:
     """Ids of a scan in a list: its key, its person, and `sub-01` where there is one BIDS folder only."""
     of_bids = {other.source for other in scans} - PAPER.keys()
     label = scan.subject.removeprefix(f"{scan.source}-")
@@ -206,7 +208,7 @@ def _root(same: Mapping[str, str], subject: str) -> str:
     return subject
 
 
-def _contradictions(scans: Sequence[SourceScan]) -> tuple[str, ...]:
+def _contradictions(scans: Sequence[AnyScan]) -> tuple[str, ...]:
     """What the sources say differently of one person."""
     notes = []
     sexes = sorted({scan.facts.sex for scan in scans if scan.facts.sex is not None})
