@@ -230,6 +230,31 @@ def test_the_same_call_goes_on_and_another_atlas_is_another_data_set(lent, lendi
         build(dataclasses.replace(lending, atlases=lending.atlases[:1]))
 
 
+def test_what_the_lender_did_is_not_done_again(lent, lending, tiny_dataset):
+    """Its affines come along where the settings are the same; under keys of their own."""
+    records = lending.out / "work" / "records"
+    for stage in ("register", "warp"):
+        for theirs in (tiny_dataset / "work" / "records" / stage).glob("ibsr-*.json"):
+            ours = json.loads((records / stage / f"atlas-{theirs.name}").read_text())
+            copied = json.loads(theirs.read_text().replace("ibsr-0", "atlas-ibsr-0"))
+            assert ours["inputs"] == copied["inputs"] and ours["payload"] == copied["payload"]
+            assert all((lending.out / name).stat().st_size == size for name, size in ours["outputs"].items())
+
+
+def test_a_registration_is_taken_over_only_for_the_same_inputs(tiny_dataset, tmp_path):
+    (scan, *_) = lend(tiny_dataset).scans
+    config = load_recipe("demo", ("register.finest_mm=8.0",)).register_
+    lenders = atlas_stages.lenders_of([scan])
+    taken = stages.run(atlas_stages.borrow_task(tmp_path, scan))
+    for settings, known in ((config, True), (config.model_copy(update={"finest_mm": 7.0}), False)):
+        task = stages.register_task(tmp_path, taken, settings)
+        atlas_stages.take_over([task], lenders)
+        assert (stages.finished(task) is not None) == known
+        if known:
+            assert stages.finished(task).key == scan.key
+            shutil.rmtree(tmp_path / "work" / "records" / "register")
+
+
 def test_a_lent_scan_that_changed_is_refused_by_name(tiny_dataset, tmp_path):
     copy = tmp_path / "data"
     shutil.copytree(tiny_dataset, copy, ignore=shutil.ignore_patterns("*.tar"))

@@ -5,16 +5,18 @@ As in `stages`, whose machinery runs them.
 
 from __future__ import annotations
 
+import json
 import shutil
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from brainatlas_text import atlases
 from brainatlas_text.atlases import AtlasScan, Origin
-from brainatlas_text.records import LabeledScan, PreparedScan, Rejection
-from brainatlas_text.stages import Outcome, Task
-from brainatlas_text.workspace import atomic_path, digest, file_digest
+from brainatlas_text.records import ATLAS_KEY, LabeledScan, PreparedScan, Rejection, SourceScan
+from brainatlas_text.stages import Outcome, Task, finished
+from brainatlas_text.workspace import Workspace, atomic_path, digest, file_digest
 
 
 def borrow_task(root: Path, scan: PreparedScan) -> Task:
@@ -31,6 +33,44 @@ def borrow_task(root: Path, scan: PreparedScan) -> Task:
         result=PreparedScan | Rejection,
         work=partial(_borrow, root, scan),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lender:
+    """Where another build keeps what it noted of a scan."""
+
+    root: Path
+    key: str
+    """The scan's key there."""
+
+
+def lenders_of(scans: Iterable[SourceScan | PreparedScan]) -> dict[str, Lender]:
+    """The lender of each scan that another build prepared, by its key here."""
+    return {
+        scan.key: Lender(root=scan.image.parents[2], key=scan.key.removeprefix(ATLAS_KEY))
+        for scan in scans
+        if isinstance(scan, PreparedScan)
+    }
+
+
+def take_over(tasks: Iterable[Task], lenders: Mapping[str, Lender]) -> None:
+    """Copy results that lenders have for the very same inputs, under this build's keys, to be found finished.
+
+    Registration and warp of a lent scan are the same work there as here where recipe and hub are.
+    """
+    for task in tasks:
+        lender = lenders.get(task.key)
+        if lender is None or finished(task) is not None:
+            continue
+        noted = Workspace(lender.root).read_outputs(task.stage, lender.key, task.inputs)
+        if noted is None:
+            continue
+        payload, outputs = noted
+        copies = [task.root / name.replace(lender.key, task.key) for name in outputs]
+        for name, target in zip(outputs, copies, strict=True):
+            _copy(lender.root / name, target)
+        renamed = json.loads(json.dumps(payload).replace(lender.key, task.key))
+        Workspace(task.root).write_record(task.stage, task.key, task.inputs, copies, renamed)
 
 
 def atlas_task(root: Path, scan: PreparedScan, labeled: LabeledScan, origin: Origin) -> Task:
@@ -67,11 +107,15 @@ def _borrow(root: Path, scan: PreparedScan) -> Outcome:
         if file_digest(*theirs) != scan.digest:
             return _unusable(scan, "changed since they were prepared"), []
         for source, target in zip((*theirs, scan.look), ours, strict=True):
-            with atomic_path(target) as part:
-                shutil.copyfile(source, part)
+            _copy(source, target)
     except FileNotFoundError as error:
         return _unusable(scan, f"not all there ({error.filename} is missing)"), []
     return borrowed, ours
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_path(target) as part:
+        shutil.copyfile(source, part)
 
 
 def _unusable(scan: PreparedScan, what: str) -> Rejection:

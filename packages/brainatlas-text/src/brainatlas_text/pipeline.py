@@ -128,9 +128,11 @@ class _Run:
         self.engine, self.progress = Engine(config.workers), progress
         self.rejections: list[Rejection] = []
         self.seconds: dict[str, float] = {}
+        self.lenders: dict[str, atlas_stages.Lender] = {}
 
     def through(self, found: Selected) -> BuildSummary:
         self.rejections += found.rejections
+        self.lenders = atlas_stages.lenders_of(found.lent)
         everybody = self._prepare((*found.scans, *found.lent))
         prepared, _ = _own_and_lent(everybody)
         page = self._write_preparation_page(found, prepared)
@@ -261,6 +263,7 @@ class _Run:
 
     def _stage(self, stage: str, tasks: Sequence[Task], *, of_scans: bool = False) -> list[Any]:
         """Results of all tasks in order, rejections taken out; only unfinished ones run."""
+        atlas_stages.take_over(tasks, self.lenders)
         done = run_stage(self.engine, self.progress, stage, tasks, of_scans=of_scans)
         self.rejections += done.rejections
         self.seconds[stage] = done.seconds

@@ -104,11 +104,16 @@ class Workspace:
 
     def read_record(self, stage: str, key: str, inputs: str) -> dict[str, Any] | None:
         """Payload of finished work with the same inputs digest and outputs of the same size, else None."""
+        noted = self.read_outputs(stage, key, inputs)
+        return noted[0] if noted else None
+
+    def read_outputs(self, stage: str, key: str, inputs: str) -> tuple[dict[str, Any], list[str]] | None:
+        """As `read_record`, with the names of the outputs below the root."""
         record = self._intact(self._record_path(stage, key))
         if record is None or record["inputs"] != inputs:
             return None
         payload: dict[str, Any] = record["payload"]
-        return payload
+        return payload, list(record["outputs"])
 
     def recorded(self, stage: str) -> dict[str, dict[str, Any]]:
         """Key -> payload of all finished work of a stage whose outputs are in place, by key."""
