@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 GIVEN = (
     r'reject\(\s*[^,()]+,\s*"(\w+)"',
     r'_Refusal\(\s*"(\w+)"',
+    r'Refused\(\s*"(\w+)"',
     r'reason="(\w+)"',
     r'\breason(?:, detail)? = "(\w+)"',
     r'\breason = "\w+" if [^\n]+ else "(\w+)"',

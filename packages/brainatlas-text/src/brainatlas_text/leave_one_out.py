@@ -115,7 +115,10 @@ class _LeaveOneOut:
         as_built = (recipe.register_, recipe.warp) == (self.base.register_, self.base.warp)
         place = self.root if as_built else root
         registered = [scan for scan in self.labeled if scan.key in transforms]
-        tasks = [stages.warp_task(place, scan, transforms[scan.key], recipe.warp) for scan in registered]
+        files = recipe.register_.hub_files
+        tasks = [
+            stages.warp_task(place, scan, transforms[scan.key], recipe.warp, files) for scan in registered
+        ]
         return {
             warped.key: replace(
                 warped, bent_from_hub=place / warped.bent_from_hub, hub_from_bent=place / warped.hub_from_bent

@@ -6,7 +6,6 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -15,6 +14,8 @@ import pyarrow.parquet as pq
 
 from brainatlas_text import fuse, plan, prepare, register, render, warp
 from brainatlas_text.card import CardFacts, LabelFacts, write_card
+from brainatlas_text.hub import Hub
+from brainatlas_text.quality_table import Registered, write_quality
 from brainatlas_text.recipe import Recipe
 from brainatlas_text.records import PlannedPair, Preparation, PreparedScan, Rejection, Shard
 from brainatlas_text.samples import ReadyScan
@@ -29,8 +30,8 @@ _REJECTED = ("stage", "key", "reason", "detail")
 
 def write_tables(
     root: Path,
-    recipe: Recipe,
     ready: Mapping[str, ReadyScan],
+    registered: Registered,
     planned: Sequence[PlannedPair],
     shards: Sequence[Shard],
     rejections: Sequence[Rejection],
@@ -38,7 +39,7 @@ def write_tables(
     """Write `scans.parquet`, `quality.parquet`, `plan.parquet`, `shards.parquet` and `labels.tsv`."""
     splits = {pair.moving: pair.split for pair in planned if pair.moving == pair.fixed}
     _write_table(root / "scans.parquet", [_scan_row(scan, splits) for scan in ready.values()])
-    _write_table(root / "quality.parquet", [_quality_row(scan) for scan in ready.values()])
+    write_quality(root / "quality.parquet", registered)
     _write_table(
         root / "rejected.parquet",
         [{name: getattr(r, name) for name in _REJECTED} for r in rejections],
@@ -93,6 +94,7 @@ def version() -> str:
 def write_description(
     root: Path,
     recipe: Recipe,
+    hub: Hub,
     ready: Mapping[str, ReadyScan],
     labels: LabelFacts,
     planned: Sequence[PlannedPair],
@@ -121,7 +123,7 @@ def write_description(
                 None,
                 (
                     prepare.methods(recipe.prepare),
-                    register.METHODS,
+                    register.methods(recipe.register_, hub),
                     warp.methods(recipe.warp),
                     fuse.METHODS,
                     render.METHODS,
@@ -133,6 +135,7 @@ def write_description(
     write_text(root / "README.md", write_card(facts))
     provenance = {
         "recipe": recipe.name,
+        "hub": {"name": hub.name, "sha256": hub.digest},
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -201,15 +204,6 @@ def _verdict(scan: PreparedScan, method: str) -> str | None:
     """How a check of left and right came out; None where it was not made."""
     checks = scan.preparation.handedness
     return next((check.verdict for check in checks if check.method == method), None)
-
-
-def _quality_row(scan: ReadyScan) -> dict[str, object]:
-    transform = scan.transform
-    return {
-        "key": transform.key,
-        **asdict(transform.quality),
-        "hub_from_scan": [value for row in transform.hub_from_scan for value in row],
-    }
 
 
 def _write_table(path: Path, rows: Sequence[dict[str, object]], schema: pa.Schema | None = None) -> None:

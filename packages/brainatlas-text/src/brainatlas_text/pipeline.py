@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from brainatlas_text.hub import load_hub
 from brainatlas_text.pages.preparation import PATH as PAGE
 from brainatlas_text.pages.preparation import Found, write_preparation_page
 from brainatlas_text.progress import Progress, Silent
+from brainatlas_text.quality_table import Registered
 from brainatlas_text.recipe import Recipe, differing_keys, freeze, to_toml
 from brainatlas_text.records import (
     ATLAS_KEY,
@@ -29,7 +30,7 @@ from brainatlas_text.records import (
     Rejection,
     SourceScan,
 )
-from brainatlas_text.registrations import HubTransform, HubWarp
+from brainatlas_text.registrations import HubTransform, HubWarp, TransformRejection
 from brainatlas_text.running import run_stage
 from brainatlas_text.samples import ReadyScan, SampleSettings
 from brainatlas_text.sources import Selected, Selection, find, name_of
@@ -94,6 +95,7 @@ def build(config: BuildConfig, progress: Progress | None = None) -> BuildSummary
             "from labeled people to all others; add a source with label maps, such as ibsr, or lend those of "
             "another data set or BIDS folder: --atlas PATH"
         )
+    load_hub(*config.recipe.register_.hub_files)  # refuses a bad one before all work
     if any(scan.dseg is None for scan in found.scans):
         warp.check_available(config.recipe.warp)
     workspace = Workspace(config.out)
@@ -125,6 +127,7 @@ class _Run:
 
     def __init__(self, workspace: Workspace, config: BuildConfig, progress: Progress) -> None:
         self.root, self.config, self.recipe = workspace.root, config, config.recipe
+        self.hub = load_hub(*config.recipe.register_.hub_files)
         self.engine, self.progress = Engine(config.workers), progress
         self.rejections: list[Rejection] = []
         self.seconds: dict[str, float] = {}
@@ -141,6 +144,7 @@ class _Run:
         warps = self._warp(registered, transforms)
         able = registered if warps is None else [scan for scan in registered if scan.key in warps]
         placed, lent = _own_and_lent(able)
+        quality = self._quality((*transforms.values(), *(warps or {}).values()))
         splits = plan.draw_splits(placed, self.recipe.seed, self.recipe.plan)
         ready = self._label(placed, lent, transforms, warps or {}, splits)
         facts = outputs.label_facts(ready, lent, splits, self.recipe)
@@ -151,9 +155,9 @@ class _Run:
         shards = [shard for block in blocks for shard in block.shards]
         kept = sum(block.slices_kept for block in blocks)
         seen = sum(block.slices_seen for block in blocks)
-        outputs.write_tables(self.root, self.recipe, ready, planned, shards, self.rejections)
+        outputs.write_tables(self.root, ready, quality, planned, shards, self.rejections)
         outputs.write_description(
-            self.root, self.recipe, ready, facts, planned, shards, self.rejections, (seen, kept)
+            self.root, self.recipe, self.hub, ready, facts, planned, shards, self.rejections, (seen, kept)
         )
         outputs.remove_stale(self.root, shards)
         return BuildSummary(
@@ -210,8 +214,16 @@ class _Run:
         config = self.recipe.warp
         if config.method == "none" or all(scan.dseg is not None for scan in registered):
             return None
-        tasks = [stages.warp_task(self.root, scan, transforms[scan.key], config) for scan in registered]
+        files = self.recipe.register_.hub_files
+        tasks = [
+            stages.warp_task(self.root, scan, transforms[scan.key], config, files) for scan in registered
+        ]
         return {warped.key: warped for warped in self._stage("warp", tasks, of_scans=True)}
+
+    def _quality(self, transforms: Iterable[HubTransform | HubWarp]) -> Registered:
+        """What `quality.parquet` lists."""
+        refused = tuple(item for item in self.rejections if isinstance(item, TransformRejection))
+        return Registered(hub=self.hub.name, transforms=tuple(transforms), rejections=refused)
 
     def _label(
         self,

@@ -21,7 +21,7 @@ from brainatlas_text.errors import RecipeError
 from brainatlas_text.fuse import LabelConfig
 from brainatlas_text.plan import PlanConfig
 from brainatlas_text.prepare_config import PrepareConfig
-from brainatlas_text.register import RegisterConfig
+from brainatlas_text.register_config import RegisterConfig
 from brainatlas_text.render import RenderConfig
 from brainatlas_text.samples import CaptionConfig
 from brainatlas_text.warp import WarpConfig

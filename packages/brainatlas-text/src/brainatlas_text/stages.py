@@ -48,7 +48,8 @@ from brainatlas_text.records import (
     Shard,
     SourceScan,
 )
-from brainatlas_text.registrations import HubTransform, HubWarp
+from brainatlas_text.register_config import RegisterConfig
+from brainatlas_text.registrations import HubTransform, HubWarp, TransformRejection
 from brainatlas_text.samples import ReadyScan, SampleSettings
 from brainatlas_text.volumes import Volume
 from brainatlas_text.workspace import Workspace, atomic_path, digest, file_digest, write_text, write_volume
@@ -133,27 +134,33 @@ def prepare_task(root: Path, scan: SourceScan, config: PrepareConfig) -> Task:
     )
 
 
-def register_task(root: Path, scan: PreparedScan, config: register.RegisterConfig) -> Task:
+def register_task(root: Path, scan: PreparedScan, config: RegisterConfig) -> Task:
     """A prepared scan to its HubTransform."""
     return Task(
         stage="register",
         key=scan.key,
-        inputs=register.inputs_digest(scan, load_hub(), config),
+        inputs=register.inputs_digest(scan, load_hub(*config.hub_files), config),
         root=root,
-        result=HubTransform | Rejection,
+        result=HubTransform | TransformRejection | Rejection,
         work=partial(_register, root, scan, config),
     )
 
 
-def warp_task(root: Path, scan: PreparedScan, transform: HubTransform, config: warp.WarpConfig) -> Task:
-    """A scan in the hub to its HubWarp."""
+def warp_task(
+    root: Path,
+    scan: PreparedScan,
+    transform: HubTransform,
+    config: warp.WarpConfig,
+    hub_files: tuple[str, str],
+) -> Task:
+    """A scan in the hub to its HubWarp; `hub_files` are the recipe's template and mask."""
     return Task(
         stage="warp",
         key=scan.key,
-        inputs=warp.inputs_digest(scan, transform, load_hub(), config),
+        inputs=warp.inputs_digest(scan, transform, load_hub(*hub_files), config),
         root=root,
-        result=HubWarp | Rejection,
-        work=partial(_warp, root, scan, transform, config),
+        result=HubWarp | TransformRejection | Rejection,
+        work=partial(_warp, root, scan, transform, config, hub_files),
     )
 
 
@@ -247,8 +254,9 @@ def _prepare(root: Path, scan: SourceScan, config: PrepareConfig) -> Outcome:
     return result, [root / path for path in files if path is not None]
 
 
-def _register(root: Path, scan: PreparedScan, config: register.RegisterConfig) -> Outcome:
-    result = register.register_to_hub(scan, load_hub(), Workspace(root), config)
+def _register(root: Path, scan: PreparedScan, config: RegisterConfig) -> Outcome:
+    hub = load_hub(*config.hub_files)
+    result = register.register_to_hub(scan, hub, Workspace(root), config)
     if isinstance(result, Rejection):
         return result, [root / result.look] if result.look else []
     path = root / "transforms" / f"{scan.key}_to-hub.tfm"
@@ -257,8 +265,14 @@ def _register(root: Path, scan: PreparedScan, config: register.RegisterConfig) -
     return result, [path, root / result.look]
 
 
-def _warp(root: Path, scan: PreparedScan, transform: HubTransform, config: warp.WarpConfig) -> Outcome:
-    result = warp.warp_to_hub(scan, transform, load_hub(), Workspace(root), config)
+def _warp(
+    root: Path,
+    scan: PreparedScan,
+    transform: HubTransform,
+    config: warp.WarpConfig,
+    hub_files: tuple[str, str],
+) -> Outcome:
+    result = warp.warp_to_hub(scan, transform, load_hub(*hub_files), Workspace(root), config)
     if isinstance(result, Rejection):
         return result, []
     return result, [root / result.bent_from_hub, root / result.hub_from_bent]

@@ -25,8 +25,8 @@ from brainatlas_text.engines import resample, similarity, syn, warps
 from brainatlas_text.engines.warps import PointMap
 from brainatlas_text.errors import RecipeError
 from brainatlas_text.hub import Hub
-from brainatlas_text.records import PreparedScan, Rejection
-from brainatlas_text.registrations import HubTransform, HubWarp, TransformQuality
+from brainatlas_text.records import PreparedScan
+from brainatlas_text.registrations import HubTransform, HubWarp, TransformQuality, TransformRejection
 from brainatlas_text.volumes import Volume
 from brainatlas_text.workspace import Workspace, atomic_path, digest, file_digest
 
@@ -76,12 +76,12 @@ def check_available(config: WarpConfig) -> None:
 def inputs_digest(scan: PreparedScan, transform: HubTransform, hub: Hub, config: WarpConfig) -> str:
     """What the result depends on."""
     settings = config.model_dump(exclude={"method"})
-    return digest(["warp", VERSION, scan.digest, transform.digest, hub.name, syn.version(), settings])
+    return digest(["warp", VERSION, scan.digest, transform.digest, hub.digest, syn.version(), settings])
 
 
 def warp_to_hub(
     scan: PreparedScan, transform: HubTransform, hub: Hub, workspace: Workspace, config: WarpConfig
-) -> HubWarp | Rejection:
+) -> HubWarp | TransformRejection:
     """Estimate both fields, check them and write them under `work/warps`."""
     image = volumes.load_prepared(workspace.root / scan.image)
     mask = volumes.load_prepared(workspace.root / scan.mask)
@@ -161,18 +161,18 @@ def _quality(
     affine: HubTransform, fixed: _Brain, moved: _Brain, bent_from_hub: warps.Field
 ) -> TransformQuality:
     """The affine's figures, with similarity, overlap and volume ratios after the warp."""
-    either, both = fixed.mask | moved.mask, fixed.mask & moved.mask
+    both = fixed.mask & moved.mask
     ratios = warps.determinants(bent_from_hub)[fixed.mask]
     return replace(
         affine.quality,
-        similarity=similarity.normalized_information(fixed.image.array, moved.image.array, either),
+        similarity=similarity.on_one_grid(fixed.image, moved.image, both),
         overlap=float(2 * both.sum() / max(fixed.mask.sum() + moved.mask.sum(), 1)),
         jacobian=(float(ratios.min()), float(ratios.max())),
     )
 
 
-def check(key: str, quality: TransformQuality, config: WarpConfig) -> Rejection | None:
-    """A Rejection for a warp that folds the brain or lies beyond the limits."""
+def check(key: str, quality: TransformQuality, config: WarpConfig) -> TransformRejection | None:
+    """A rejection for a warp that folds the brain or lies beyond the limits."""
     smallest, largest = quality.jacobian or (1.0, 1.0)
     if smallest >= config.min_jacobian and largest <= config.max_jacobian:
         return None
@@ -182,4 +182,6 @@ def check(key: str, quality: TransformQuality, config: WarpConfig) -> Rejection 
         f"{config.min_jacobian:g} and warp.max_jacobian {config.max_jacobian:g}; look at its mask, "
         "then exclude the scan or give it another mask"
     )
-    return Rejection(stage="warp", key=key, reason="implausible_warp", detail=detail)
+    return TransformRejection(
+        stage="warp", key=key, reason="implausible_warp", detail=detail, kind="warp", quality=quality
+    )
