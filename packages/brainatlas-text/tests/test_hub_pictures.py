@@ -101,7 +101,7 @@ def test_a_hub_whose_brain_lies_elsewhere_is_cut_through_its_middle(prepared):
     hub, away = load_hub(), spaces.translation([500, 0, 0])
     far = Hub(
         name="far", image=Volume(hub.image.array, away @ hub.image.affine),
-        mask=Volume(hub.mask.array, away @ hub.mask.affine),
+        mask=Volume(hub.mask.array, away @ hub.mask.affine), digest="",
     )  # fmt: skip
     frame = frame_of(far)
     middle = spaces.apply(hub.mask.affine, np.argwhere(hub.mask.array > 0).mean(axis=0)) + np.array(

@@ -61,7 +61,9 @@ def prepared() -> PreparedScan:
 def transform(hub_from_scan: np.ndarray) -> HubTransform:
     rows = tuple(tuple(float(value) for value in row) for row in hub_from_scan)
     quality = register.quality_of(hub_from_scan, 0.0, 0.0)
-    return HubTransform(key="ibsr-01-t1w", hub_from_scan=rows, quality=quality, look=Path("look.svg"), digest="1")
+    return HubTransform(
+        key="ibsr-01-t1w", hub_from_scan=rows, quality=quality, look=Path("look.svg"), digest="1"
+    )
 
 
 @pytest.fixture(scope="module")
