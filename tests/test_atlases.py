@@ -18,7 +18,7 @@ from brainatlas_text.dseg_tables import read_dseg_table
 from brainatlas_text.labels import canonical_table
 from brainatlas_text.pipeline import BuildConfig
 from brainatlas_text.records import Rejection
-from brainatlas_text.sources import Selection, lend
+from brainatlas_text.sources import Selection, discover, find, lend
 
 pytestmark = pytest.mark.integration
 CORTEX = {3: 1002, 42: 2002}  # two of FreeSurfer's parcels stand for the cortex
@@ -100,6 +100,29 @@ def test_generations_are_told_in_table_and_card(tiny_dataset):
     assert all(row["generation"] == (1 if row["source"] == "ibsr" else 2) for row in rows.values())
     card = (tiny_dataset / "README.md").read_text()
     assert "| oasis | 2 | " in card and " of 25 |" in card
+
+
+@pytest.mark.parametrize("rule", ["all", "split"])
+def test_held_out_labels_reach_training_only_where_the_card_says_so(
+    tiny_dataset, tiny_config, tmp_path, rule
+):
+    out = tmp_path / "dataset"
+    shutil.copytree(tiny_dataset, out)
+    recipe = out / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace('voters = "all"', f'voters = "{rule}"'))
+    settings = tiny_config.recipe.label.model_copy(update={"voters": rule})
+    changed = tiny_config.recipe.model_copy(update={"label": settings})
+    build(dataclasses.replace(tiny_config, recipe=changed, out=out))
+    rows = {row["key"]: row for row in pq.read_table(out / "scans.parquet").to_pylist()}
+    homes = {"train": {"train"}, "test": {"train", "test"}}
+    fused = [row for row in rows.values() if row["generation"] == 2]
+    assert {row["split"] for row in fused} == {"train", "test"}
+    for row in fused:
+        voting = {rows[voter]["split"] for voter in row["label_voters"]}
+        assert voting == ({"train", "validation", "test"} if rule == "all" else homes[row["split"]])
+    card = (out / "README.md").read_text()
+    assert ("2 people of validation or test voted for scans of other splits" in card) == (rule == "all")
+    assert ("Votes were limited (`label.voters = split`)" in card) == (rule == "split")
 
 
 def test_files_of_scans_that_left_are_removed(tiny_dataset, tmp_path):
@@ -308,6 +331,19 @@ def test_a_folder_of_images_alone_is_no_atlas(make_brain, tmp_path):
     save(tmp_path / "raw/sub-1/anat/sub-1_T1w.nii.gz", brain.image, tilted(brain), "RAS")
     with pytest.raises(InputError, match="1 scans, none with a label map"):
         lend(tmp_path / "raw")
+
+
+def test_who_is_lent_twice_votes_once(tiny_sources, tiny_dataset):
+    found = find(("oasis",), tiny_sources, Selection(), (tiny_dataset, tiny_sources / "ibsr"))
+    assert [scan.key for scan in found.lent] == [f"atlas-ibsr-0{number}-t1w" for number in (1, 2, 3)]
+    assert "3 of these scans are lent by an earlier --atlas" in found.notes["atlas"][1]
+
+
+def test_no_source_is_taken_for_an_atlas(make_brain, tmp_path):
+    brain = make_brain(31)
+    save(tmp_path / "atlas/sub-1/anat/sub-1_T1w.nii.gz", brain.image, tilted(brain), "RAS")
+    (scan,) = discover(f"bids:{tmp_path / 'atlas'}", tmp_path).scans
+    assert scan.key == "bidsatlas-1-t1w"
 
 
 def test_a_source_folder_lends_too(tiny_sources):

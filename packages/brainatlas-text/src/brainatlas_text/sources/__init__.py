@@ -61,11 +61,11 @@ def find(sources: Sequence[str], root: Path, chosen: Selection, atlases: Sequenc
         discover(source, root, healthy_only=chosen.healthy_only, average_repeats=chosen.average_repeats)
         for source in sources
     ]
-    lent = [lend(folder, healthy_only=chosen.healthy_only) for folder in atlases]
+    lent = atlas.without_repeats(lend(folder, healthy_only=chosen.healthy_only) for folder in atlases)
     before = [scan for one in found for scan in one.scans]
     rejections = tuple(item for one in found for item in one.rejections)
     notes = {name: one.notes for name, one in zip(names, found, strict=True)}
-    everybody = (*before, *{scan.key: scan for one in reversed(lent) for scan in one.scans}.values())
+    everybody = (*before, *(scan for one in lent for scan in one.scans))
     if chosen.same_person:
         everybody = selection.join_people(everybody, chosen.same_person)
     scans = tuple(scan for scan in everybody[: len(before)] if isinstance(scan, SourceScan))

@@ -72,6 +72,21 @@ def of_data_set(folder: Path) -> Lent:
     return _lent(folder, labeled, len(scans), {})
 
 
+def without_repeats(atlases: Iterable[Lent]) -> list[Lent]:
+    """The atlases without scans that an earlier one lends under the same key."""
+    known: set[str] = set()
+    different = []
+    for one in atlases:
+        scans = tuple(scan for scan in one.scans if scan.key not in known)
+        repeated = len(one.scans) - len(scans)
+        note = (
+            f"{one.note}; {repeated} of these scans are lent by an earlier --atlas" if repeated else one.note
+        )
+        different.append(Lent(scans=scans, note=note))
+        known |= {scan.key for scan in scans}
+    return different
+
+
 def _prepared(folder: Path, key: str) -> PreparedScan:
     """The done-record of a scan, its paths made absolute."""
     path = folder / "work" / "records" / "prepare" / f"{key}.json"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from brainatlas_text.errors import SourceError
-from brainatlas_text.records import PLANES, SEQUENCES, Rejection, SourceScan
+from brainatlas_text.records import ATLAS_KEY, PLANES, SEQUENCES, Rejection, SourceScan
 from brainatlas_text.records import Sequence as MriSequence
 from brainatlas_text.sources.bids_files import BidsFile, anat_files, folders_in, parse
 from brainatlas_text.sources.bids_labels import Map, map_for, maps_of, pipelines_of
@@ -24,8 +24,8 @@ from brainatlas_text.sources.terms import terms_of_license
 
 PREFIX = "bids:"
 """How a BIDS folder is named among the sources: `bids:PATH`."""
-TAKEN = frozenset(("ibsr", "oasis", "ixi", "kirby", "full", *PLANES))
-"""Names that other sources and the configs of the card have."""
+TAKEN = frozenset(("ibsr", "oasis", "ixi", "kirby", "full", ATLAS_KEY.rstrip("-"), *PLANES))
+"""Names that other sources, the configs of the card and keys of atlases have."""
 _VAGUE = frozenset(("bids", "rawdata", "raw", "data", "dataset", "input", "nifti", "mri", ""))
 _READ = frozenset(("sub", "ses", "acq", "run", "rec", "echo", "part", "ce", "desc"))
 _MAPS = frozenset(("dseg", "mask", "probseg"))
