@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from brainatlas_text import plan
 from brainatlas_text.records import Facts, Preparation, PreparedScan
-from brainatlas_text.voters import choose_voters
+from brainatlas_text.voters import carriers, choose_voters
 
 pytestmark = pytest.mark.unit
 NOWHERE = Path("x")
@@ -102,3 +102,21 @@ def test_a_person_of_an_atlas_who_is_here_too_votes_once_and_never_for_themselve
     assert keys(choose_voters(here[2], [here[0], *lent], splits)) == ["a-1-1-t1w", "atlas-a-2-1-t1w"]
     assert keys(choose_voters(here[1], [here[0], *lent], splits)) == ["a-1-1-t1w"]
     assert keys(choose_voters(here[2], [here[0], *lent], splits, "split")) == ["atlas-a-2-1-t1w"]
+
+
+@given(cohorts, st.integers(0, 50), st.sampled_from(("all", "split")))
+def test_carriers_are_all_scans_that_get_labels_and_all_that_can_be_asked_for_them(scans, seed, rule):
+    splits = {
+        person: "train" if (seed + n) % 3 else "test" for n, person in enumerate({s.subject for s in scans})
+    }
+    labeled = [item for item in scans if item.dseg is not None]
+    targets = [item for item in scans if item.dseg is None]
+    asked = {v.key for target in targets for v in choose_voters(target, labeled, splits, rule)}
+    found = carriers(scans)
+    assert asked | {target.key for target in targets} <= found
+    assert bool(found) == bool(targets)
+
+
+def test_labeled_scans_that_nobody_asks_are_no_carriers():
+    both = [scan(1), scan(1, "T2w"), scan(2, labeled=False)]
+    assert carriers(both) == {"a-1-1-t1w", "a-2-1-t1w"}

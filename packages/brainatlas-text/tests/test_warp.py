@@ -140,7 +140,7 @@ def test_a_fold_is_named_as_one():
 def test_what_ants_says_when_it_fails_is_passed_on(tmp_path):
     image = Volume(np.zeros((2, 2, 2), np.float32), np.eye(4))
     with pytest.raises(RuntimeError, match="antspyx ended with status"):
-        syn.register_syn(image, image, syn.SynSettings(metric="nonsense"), tmp_path)
+        syn.register_syn(image, image, image, syn.SynSettings(metric="nonsense"), tmp_path)
     assert not list(tmp_path.iterdir())
 
 

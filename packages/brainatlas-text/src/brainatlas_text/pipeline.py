@@ -141,12 +141,13 @@ class _Run:
         page = self._write_preparation_page(found, prepared)
         transforms = self._register(everybody)
         registered = [scan for scan in everybody if scan.key in transforms]
-        warps = self._warp(registered, transforms)
-        able = registered if warps is None else [scan for scan in registered if scan.key in warps]
+        carried = voters.carriers(registered) if self.recipe.warp.method != "none" else frozenset()
+        warps = self._warp([scan for scan in registered if scan.key in carried], transforms)
+        able = [scan for scan in registered if scan.key in warps or scan.key not in carried]
         placed, lent = _own_and_lent(able)
-        quality = self._quality((*transforms.values(), *(warps or {}).values()))
+        quality = self._quality((*transforms.values(), *warps.values()))
         splits = plan.draw_splits(placed, self.recipe.seed, self.recipe.plan)
-        ready = self._label(placed, lent, transforms, warps or {}, splits)
+        ready = self._label(placed, lent, transforms, warps, splits)
         facts = outputs.label_facts(ready, lent, splits, self.recipe)
         self._write_atlases(found, ready)
         labeled = [scan.prepared for scan in ready.values()]
@@ -207,18 +208,12 @@ class _Run:
         tasks = [stages.register_task(self.root, scan, self.recipe.register_) for scan in prepared]
         return {transform.key: transform for transform in self._stage("register", tasks, of_scans=True)}
 
-    def _warp(
-        self, registered: Sequence[PreparedScan], transforms: dict[str, HubTransform]
-    ) -> dict[str, HubWarp] | None:
-        """None where no labels are carried, or by affines alone."""
+    def _warp(self, scans: Sequence[PreparedScan], transforms: dict[str, HubTransform]) -> dict[str, HubWarp]:
         config = self.recipe.warp
-        if config.method == "none" or all(scan.dseg is not None for scan in registered):
-            return None
         files = self.recipe.register_.hub_files
-        tasks = [
-            stages.warp_task(self.root, scan, transforms[scan.key], config, files) for scan in registered
-        ]
-        return {warped.key: warped for warped in self._stage("warp", tasks, of_scans=True)}
+        tasks = [stages.warp_task(self.root, scan, transforms[scan.key], config, files) for scan in scans]
+        warped = self._stage("warp", tasks, of_scans=True) if tasks else []
+        return {warp.key: warp for warp in warped}
 
     def _quality(self, transforms: Iterable[HubTransform | HubWarp]) -> Registered:
         """What `quality.parquet` lists."""
@@ -239,7 +234,8 @@ class _Run:
                 f"{self.config.root}: every scan with labels was rejected, so that there is nobody to carry "
                 f"labels from; {self.root / PAGE} says why; --atlas lends labels of another data set"
             )
-        chosen, refused = voters.assign_voters(prepared, labeled, splits, self.recipe.label.voters)
+        able = [scan for scan in labeled if not warps or scan.key in warps]
+        chosen, refused = voters.assign_voters(prepared, able, splits, self.recipe.label.voters)
         self.rejections += refused
         usable = [scan for scan in prepared if scan.key in chosen]
         tasks = [stages.label_task(self.root, scan, chosen[scan.key], transforms, warps) for scan in usable]

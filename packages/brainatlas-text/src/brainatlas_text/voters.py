@@ -78,6 +78,15 @@ def tally(ballots: Mapping[str, tuple[str, Sequence[str]]], splits: Mapping[str,
     return Tally(votes=votes, crossed=tuple(sorted(crossed)), alone=alone)
 
 
+def carriers(scans: Iterable[PreparedScan]) -> frozenset[str]:
+    """Keys of the scans between which labels may be carried, whatever the rule: targets and their voters."""
+    known = tuple(scans)
+    labeled = [scan for scan in known if scan.dseg is not None]
+    targets = [scan for scan in known if scan.dseg is None]
+    chosen = {voter.key for target in targets for voter in choose_voters(target, labeled)}
+    return frozenset(chosen | {target.key for target in targets})
+
+
 def _no_voters(scan: PreparedScan, labeled: Iterable[PreparedScan], splits: Mapping[str, str]) -> Rejection:
     others = {item.subject for item in labeled} - {scan.subject}
     why = (

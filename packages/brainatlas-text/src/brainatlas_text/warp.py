@@ -34,6 +34,9 @@ VERSION = 1
 MARGIN_MM = 15.0
 """Kept around the hub's brain, for brains that reach beyond it."""
 
+COMPARED_MM = 6.0
+"""How far around the two brains images are compared: enough to draw their outlines together."""
+
 
 class WarpConfig(BaseModel):
     """Settings of the deformable registration to the hub."""
@@ -92,7 +95,8 @@ def warp_to_hub(
     settings = syn.SynSettings(
         metric=config.metric, sampling=32 if config.metric == "mattes" else 2, iterations=config.iterations
     )
-    fields = syn.register_syn(fixed.image, moving.image, settings, workspace.work)
+    where = _near(fixed.mask | moving.mask, grid)
+    fields = syn.register_syn(fixed.image, moving.image, where, settings, workspace.work)
     moved = _onto(grid, PointMap((fields[0], scan_from_hub)), image, mask)
     quality = _quality(transform, fixed, moved, fields[0])
     if rejection := check(scan.key, quality, config):
@@ -155,6 +159,12 @@ def _onto(grid: Volume, through: PointMap, image: Volume, mask: Volume) -> _Brai
     whole = ((0, 0, 0), grid.shape)
     labels, values = warps.sample(through, grid.affine, whole, Volume(mask.array, mask.affine), smooth)
     return _Brain(Volume(values, grid.affine), labels > 0)
+
+
+def _near(brain: NDArray[np.bool_], grid: Volume) -> Volume:
+    """The brain and what lies within `COMPARED_MM` of it: far air takes time and teaches nothing."""
+    distance_mm = ndimage.distance_transform_edt(~brain, sampling=grid.zooms_mm)
+    return Volume((distance_mm <= COMPARED_MM).astype(np.uint8), grid.affine)
 
 
 def _quality(

@@ -59,16 +59,19 @@ def version() -> str:
     return metadata.version("antspyx")
 
 
-def register_syn(fixed: Volume, moving: Volume, settings: SynSettings, scratch: Path) -> tuple[Field, Field]:
+def register_syn(
+    fixed: Volume, moving: Volume, where: Volume, settings: SynSettings, scratch: Path
+) -> tuple[Field, Field]:
     """Bend one image into the other; both are float32 on one grid, a good affine applied already.
 
-    Returns `moving_from_fixed` and its inverse `fixed_from_moving`, displacements on that grid. `scratch`
-    is the folder in which a folder for temporary files is made. Raises RuntimeError where ANTs fails.
+    They are compared where the uint8 mask `where` of the fixed image is not 0. Returns `moving_from_fixed`
+    and its inverse `fixed_from_moving`, displacements on that grid. `scratch` is the folder in which a folder
+    for temporary files is made. Raises RuntimeError where ANTs fails.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{PART}syn-", dir=scratch) as name:
         folder = Path(name)
-        for image, stem in ((fixed, "fixed"), (moving, "moving")):
+        for image, stem in ((fixed, "fixed"), (moving, "moving"), (where, "where")):
             (folder / f"{stem}.nii.gz").write_bytes(volumes.encode(image, np.float32))
         (folder / "settings.json").write_text(json.dumps(asdict(settings)))
         _run_child(folder)
@@ -103,6 +106,7 @@ def _child(folder: Path) -> None:
     ants.registration(
         fixed=ants.image_read(str(folder / "fixed.nii.gz")),
         moving=ants.image_read(str(folder / "moving.nii.gz")),
+        mask=ants.image_read(str(folder / "where.nii.gz")),
         type_of_transform="SyNOnly",
         outprefix=str(folder / "out"),
         syn_metric=settings["metric"],
