@@ -143,6 +143,8 @@ def print_summary(summary: BuildSummary, out: str) -> None:
     for note in summary.notes:
         console.print(f"note: {note}")
     console.print(f"a look at each scan: {summary.preparation_page}", soft_wrap=True)
+    console.print(f"a look at each registration: {summary.registration_page}", soft_wrap=True)
+    console.print(f"a look at each label map: {summary.labels_page}", soft_wrap=True)
     for rejection in summary.rejections:
         line = f"rejected in {rejection.stage}: {rejection.reason}: {rejection.detail}"
         console.print(line, markup=False)  # a path may hold [brackets]

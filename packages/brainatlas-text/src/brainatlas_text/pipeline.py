@@ -17,8 +17,7 @@ from brainatlas_text import atlas_stages, atlases, fuse, outputs, plan, stages, 
 from brainatlas_text.distribute import Engine, default_workers
 from brainatlas_text.errors import OutputError, SourceError
 from brainatlas_text.hub import load_hub
-from brainatlas_text.pages.preparation import PATH as PAGE
-from brainatlas_text.pages.preparation import Found, write_preparation_page
+from brainatlas_text.looks import Looks
 from brainatlas_text.progress import Progress, Silent
 from brainatlas_text.quality_table import Registered
 from brainatlas_text.recipe import Recipe, differing_keys, freeze, to_toml
@@ -77,6 +76,10 @@ class BuildSummary:
     """Wall time a stage."""
     preparation_page: Path
     """What there is to see of each scan, used or rejected."""
+    registration_page: Path
+    """Each scan where it lies in the hub."""
+    labels_page: Path
+    """Each scan with its labels."""
 
 
 def build(config: BuildConfig, progress: Progress | None = None) -> BuildSummary:
@@ -129,6 +132,7 @@ class _Run:
         self.root, self.config, self.recipe = workspace.root, config, config.recipe
         self.hub = load_hub(*config.recipe.register_.hub_files)
         self.engine, self.progress = Engine(config.workers), progress
+        self.looks = Looks(root=self.root, sources=config.root, recipe=self.recipe, progress=progress)
         self.rejections: list[Rejection] = []
         self.seconds: dict[str, float] = {}
         self.lenders: dict[str, atlas_stages.Lender] = {}
@@ -138,16 +142,20 @@ class _Run:
         self.lenders = atlas_stages.lenders_of(found.lent)
         everybody = self._prepare((*found.scans, *found.lent))
         prepared, _ = _own_and_lent(everybody)
-        page = self._write_preparation_page(found, prepared)
+        preparation_page = self.looks.at_preparation(found, prepared, self.rejections)
         transforms = self._register(everybody)
+        registration_page = self.looks.at_registration(everybody, transforms, {}, self.rejections)
         registered = [scan for scan in everybody if scan.key in transforms]
         carried = voters.carriers(registered) if self.recipe.warp.method != "none" else frozenset()
         warps = self._warp([scan for scan in registered if scan.key in carried], transforms)
+        if carried:
+            self.looks.at_registration(everybody, transforms, warps, self.rejections)
         able = [scan for scan in registered if scan.key in warps or scan.key not in carried]
         placed, lent = _own_and_lent(able)
         quality = self._quality((*transforms.values(), *warps.values()))
         splits = plan.draw_splits(placed, self.recipe.seed, self.recipe.plan)
         ready = self._label(placed, lent, transforms, warps, splits)
+        labels_page = self.looks.at_labels(placed, ready, self.rejections)
         facts = outputs.label_facts(ready, lent, splits, self.recipe)
         self._write_atlases(found, ready)
         labeled = [scan.prepared for scan in ready.values()]
@@ -178,7 +186,9 @@ class _Run:
             shards=len(shards),
             num_bytes=sum(shard.num_bytes for shard in shards),
             seconds=self.seconds,
-            preparation_page=page,
+            preparation_page=preparation_page,
+            registration_page=registration_page,
+            labels_page=labels_page,
         )
 
     def _prepare(self, scans: Sequence[SourceScan | PreparedScan]) -> list[PreparedScan]:
@@ -189,20 +199,6 @@ class _Run:
             for scan in scans
         ]
         return self._stage("prepare", tasks, of_scans=True)
-
-    def _write_preparation_page(self, found: Selected, prepared: Sequence[PreparedScan]) -> Path:
-        """Before anything later can fail: then this page is what tells why."""
-        self.progress.start("look", 1, 0)
-        shown = Found(
-            scans=found.scans,
-            prepared=prepared,
-            rejections=self.rejections,
-            root=self.config.root,
-            notes=found.notes,
-        )
-        page = write_preparation_page(self.root, self.root.resolve().name, self.recipe.name, shown)
-        self.progress.finish(f"at {page}")
-        return page
 
     def _register(self, prepared: Sequence[PreparedScan]) -> dict[str, HubTransform]:
         tasks = [stages.register_task(self.root, scan, self.recipe.register_) for scan in prepared]
@@ -232,7 +228,8 @@ class _Run:
         if not labeled:
             raise SourceError(
                 f"{self.config.root}: every scan with labels was rejected, so that there is nobody to carry "
-                f"labels from; {self.root / PAGE} says why; --atlas lends labels of another data set"
+                f"labels from; {self.looks.early_pages} say why; "
+                "--atlas lends labels of another data set"
             )
         able = [scan for scan in labeled if not warps or scan.key in warps]
         chosen, refused = voters.assign_voters(prepared, able, splits, self.recipe.label.voters)

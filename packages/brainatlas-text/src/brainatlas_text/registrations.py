@@ -73,6 +73,8 @@ class HubWarp:
     hub_from_bent: Path
     """Its inverse."""
     quality: TransformQuality
+    look: Path
+    """As of `HubTransform`, after the warp."""
     digest: str
 
 

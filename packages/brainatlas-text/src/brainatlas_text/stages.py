@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from brainatlas_text import (
     caption,
     fuse,
+    label_look,
     measure,
     prepare,
     propagate,
@@ -28,11 +29,9 @@ from brainatlas_text import (
     render,
     samples,
     shards,
-    spaces,
-    volumes,
     warp,
 )
-from brainatlas_text.engines import hub_pictures, itk, label_pictures
+from brainatlas_text.engines import itk
 from brainatlas_text.engines.warps import PointMap
 from brainatlas_text.errors import BrainAtlasError
 from brainatlas_text.hub import load_hub
@@ -52,7 +51,7 @@ from brainatlas_text.register_config import RegisterConfig
 from brainatlas_text.registrations import HubTransform, HubWarp, TransformRejection
 from brainatlas_text.samples import ReadyScan, SampleSettings
 from brainatlas_text.volumes import Volume
-from brainatlas_text.workspace import Workspace, atomic_path, digest, file_digest, write_text, write_volume
+from brainatlas_text.workspace import Workspace, atomic_path, digest, file_digest, write_volume
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +175,7 @@ def label_task(
         key: Placed(transforms[key], warps.get(key)) for key in (scan.key, *(voter.key for voter in voters))
     }
     inputs = [
-        label_pictures.VERSION,
+        label_look.VERSION,
         propagate.VERSION,
         fuse.VERSION,
         scan.digest,
@@ -274,29 +273,16 @@ def _warp(
 ) -> Outcome:
     result = warp.warp_to_hub(scan, transform, load_hub(*hub_files), Workspace(root), config)
     if isinstance(result, Rejection):
-        return result, []
-    return result, [root / result.bent_from_hub, root / result.hub_from_bent]
+        return result, [root / result.look] if result.look else []
+    return result, [root / path for path in (result.bent_from_hub, result.hub_from_bent, result.look)]
 
 
 def _label_and_look(
     root: Path, scan: PreparedScan, voters: tuple[PreparedScan, ...], placed: dict[str, Placed]
 ) -> Outcome:
-    """`_label`, then a picture of what came out and figures of it."""
     labeled, written = _label(root, scan, voters, placed)
-    image = volumes.load_prepared(root / scan.image)
-    labels = volumes.load_prepared(root / labeled.dseg).array
-    scan_from_hub = spaces.invert(placed[scan.key].transform.matrix)
-    point_mm = spaces.apply(scan_from_hub, hub_pictures.POINT_MM)
-    look = Path("work/labels") / f"{scan.key}_look.svg"
-    write_text(root / look, label_pictures.draw_labels(image, labels, point_mm))
-    agreement = volumes.load_prepared(root / labeled.agreement).array if labeled.agreement else None
-    measured = replace(
-        labeled,
-        mean_agreement=float(agreement[labels > 0].mean()) / 100 if agreement is not None else None,
-        labeled_share=float((labels[image.array > 0] > 0).mean()),
-        look=look,
-    )
-    return measured, [*written, root / look]
+    looked, look = label_look.look_at(root, scan, labeled, placed[scan.key].transform)
+    return looked, [*written, root / look]
 
 
 def _label(

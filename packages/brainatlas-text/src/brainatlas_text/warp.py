@@ -21,14 +21,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import ndimage
 
 from brainatlas_text import spaces, volumes
-from brainatlas_text.engines import resample, similarity, syn, warps
+from brainatlas_text.engines import hub_pictures, resample, similarity, syn, warps
 from brainatlas_text.engines.warps import PointMap
 from brainatlas_text.errors import RecipeError
 from brainatlas_text.hub import Hub
 from brainatlas_text.records import PreparedScan
 from brainatlas_text.registrations import HubTransform, HubWarp, TransformQuality, TransformRejection
 from brainatlas_text.volumes import Volume
-from brainatlas_text.workspace import Workspace, atomic_path, digest, file_digest
+from brainatlas_text.workspace import Workspace, atomic_path, digest, file_digest, write_text
 
 VERSION = 1
 MARGIN_MM = 15.0
@@ -79,7 +79,8 @@ def check_available(config: WarpConfig) -> None:
 def inputs_digest(scan: PreparedScan, transform: HubTransform, hub: Hub, config: WarpConfig) -> str:
     """What the result depends on."""
     settings = config.model_dump(exclude={"method"})
-    return digest(["warp", VERSION, scan.digest, transform.digest, hub.digest, syn.version(), settings])
+    versions = [VERSION, hub_pictures.VERSION]
+    return digest(["warp", versions, scan.digest, transform.digest, hub.digest, syn.version(), settings])
 
 
 def warp_to_hub(
@@ -99,8 +100,11 @@ def warp_to_hub(
     fields = syn.register_syn(fixed.image, moving.image, where, settings, workspace.work)
     moved = _onto(grid, PointMap((fields[0], scan_from_hub)), image, mask)
     quality = _quality(transform, fixed, moved, fields[0])
+    look = Path("work/warps") / f"{scan.key}_look.svg"
+    through = PointMap((fields[0], scan_from_hub))
+    write_text(workspace.root / look, hub_pictures.draw_scan(hub, image, mask, through.apply))
     if rejection := check(scan.key, quality, config):
-        return rejection
+        return replace(rejection, look=look)
     paths = [Path("work/warps") / f"{scan.key}_{name}.nii.gz" for name in ("bent-from-hub", "hub-from-bent")]
     for path, field in zip(paths, fields, strict=True):
         with atomic_path(workspace.root / path) as part:
@@ -110,6 +114,7 @@ def warp_to_hub(
         bent_from_hub=paths[0],
         hub_from_bent=paths[1],
         quality=quality,
+        look=look,
         digest=file_digest(*(workspace.root / path for path in paths)),
     )
 

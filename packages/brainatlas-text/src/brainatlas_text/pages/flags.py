@@ -10,14 +10,12 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from brainatlas_text.pages.outliers import MAX_DEVIATION, MIN_GROUP, modified_z
 from brainatlas_text.records import Facts, PreparedScan
 
 MAX_OBLIQUE_DEG = 10.0
 MAX_DIFFERENCE = 0.10
 """Between the masks of one person: a brain does not change between two visits, or from T1w to FLAIR."""
-MIN_GROUP, MAX_DEVIATION = 8, 3.5
-"""Least number of scans to compare with, and the modified z-score beyond which one stands out (Iglewicz and
-Hoaglin, How to detect and handle outliers, 1993)."""
 OLD_YEARS, ADULT_YEARS = 60, 18
 PLAUSIBLE_ML: Mapping[tuple[str, bool], tuple[float, float]] = {
     ("F", False): (850.0, 1800.0),
@@ -118,8 +116,4 @@ def _by(
 
 
 def _stands_out(value: float, group: Sequence[float]) -> bool:
-    if len(group) < MIN_GROUP:
-        return False
-    middle = median(group)
-    deviation = median(abs(other - middle) for other in group)
-    return 0.6745 * abs(value - middle) > MAX_DEVIATION * deviation > 0
+    return len(group) >= MIN_GROUP and modified_z(value, group) > MAX_DEVIATION

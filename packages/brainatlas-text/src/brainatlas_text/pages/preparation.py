@@ -17,7 +17,6 @@ from brainatlas_text.pages import shell
 from brainatlas_text.pages.flags import FLAGS, Flag, flags_of
 from brainatlas_text.records import Facts, PreparedScan, Rejection, SourceScan
 from brainatlas_text.sources import terms_of
-from brainatlas_text.workspace import write_text
 
 PATH = Path("work") / "report" / "preparation.html"
 """Below the data set folder."""
@@ -74,10 +73,7 @@ class Entry:
 
 def write_preparation_page(root: Path, name: str, recipe: str, found: Found) -> Path:
     """Write the page about a data set folder, called `name`, unless it stands there already; its path."""
-    path, text = root / PATH, preparation_page(root, name, recipe, found)
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
-    return path
+    return shell.write(root / PATH, preparation_page(root, name, recipe, found))
 
 
 def preparation_page(root: Path, name: str, recipe: str, found: Found) -> str:

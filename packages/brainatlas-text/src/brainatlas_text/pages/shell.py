@@ -12,6 +12,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from brainatlas_text.workspace import write_text
+
 
 def render(template: str, **values: object) -> str:
     """The page that a template of `templates/` makes of the values; an unknown name in it is an error."""
@@ -22,6 +24,13 @@ def render(template: str, **values: object) -> str:
 def picture(path: Path) -> Markup | None:
     """An SVG of this package's own making, to be set into a page as it is; None where the file is gone."""
     return Markup(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def write(path: Path, page: str) -> Path:
+    """Write a page unless it stands there already; its path."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != page:
+        write_text(path, page)
+    return path
 
 
 @cache
