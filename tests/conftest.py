@@ -1,11 +1,14 @@
 """Tiny sources and a tiny data set, made once a session: real template brains on coarse grids."""
 
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 from scipy import ndimage
 
 from brainatlas_text import BuildConfig, build, load_recipe
@@ -116,3 +119,41 @@ def quick() -> tuple[str, ...]:
 def make_brain():
     """A made-up person by number, as `tiny_brain` makes them."""
     return tiny_brain
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium; nothing is downloaded."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine; on Debian: apt-get install chromium")
+    with sync_playwright() as driver:
+        # no sandbox: continuous integration runs as root, and the page is our own
+        chromium = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser) -> Iterator[Callable[..., tuple[Page, list[str]]]]:
+    """Opens a page from disk in a window of some size and theme; gives it and what went wrong or out."""
+    contexts = []
+
+    def opened(path: Path, size: dict[str, int], scheme: str) -> tuple[Page, list[str]]:
+        context = browser.new_context(viewport=size, color_scheme=scheme, offline=True)
+        contexts.append(context)
+        page, trouble = context.new_page(), []
+        page.on("console", lambda message: trouble.append(message.text))
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                trouble.append(request.url) if not request.url.startswith(("file:", "data:")) else None
+            ),
+        )
+        page.goto(path.as_uri())
+        return page, trouble
+
+    yield opened
+    for context in contexts:
+        context.close()

@@ -3,21 +3,19 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page
 
 from brainatlas_text import BuildConfig, build, cli
 from brainatlas_text.errors import SourceError
 from brainatlas_text.recipe import to_toml
 
 pytestmark = pytest.mark.integration
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PAGE = Path("work/report/preparation.html")
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1440, "height": 900}
 
@@ -77,44 +75,15 @@ def test_the_command_names_the_page(tiny_dataset, tiny_config, tmp_path, capsys)
     assert json.loads(capsys.readouterr().out)["preparation_page"] == str(tiny_dataset / PAGE)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """The system's Chromium; nothing is downloaded."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine; on Debian: apt-get install chromium")
-    with sync_playwright() as driver:
-        # no sandbox: continuous integration runs as root, and the page is our own
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-def opened(browser: Browser, path: Path, size: dict[str, int], scheme: str) -> tuple[Page, list[str]]:
-    """The page in a window of that size, and what went wrong or went out, as it happens."""
-    context = browser.new_context(viewport=size, color_scheme=scheme, offline=True)
-    page, trouble = context.new_page(), []
-    page.on("console", lambda message: trouble.append(message.text))
-    page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.on(
-        "request",
-        lambda request: (
-            trouble.append(request.url) if not request.url.startswith(("file:", "data:")) else None
-        ),
-    )
-    page.goto(path.as_uri())
-    return page, trouble
-
-
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_opens_from_disk_without_a_word_or_a_request_and_fits(browser, built, size, scheme):
-    page, trouble = opened(browser, built, size, scheme)
+def test_it_opens_from_disk_without_a_word_or_a_request_and_fits(open_page, built, size, scheme):
+    page, trouble = open_page(built, size, scheme)
     assert page.locator("article:visible").count() == 4
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     grounds = page.evaluate("getComputedStyle(document.body).backgroundColor").strip("rgb()").split(",")
     assert (sum(map(int, grounds)) > 3 * 128) == (scheme == "light")
     assert not trouble
-    page.context.close()
 
 
 def orange(page: Page, path: Path) -> int:
@@ -125,8 +94,8 @@ def orange(page: Page, path: Path) -> int:
     return int((pixels[..., 0] - pixels[..., 2] > 100).sum())
 
 
-def test_pictures_show_and_their_outline_can_be_hidden(browser, built, tmp_path):
-    page, trouble = opened(browser, built, DESKTOP, "light")
+def test_pictures_show_and_their_outline_can_be_hidden(open_page, built, tmp_path):
+    page, trouble = open_page(built, DESKTOP, "light")
     page.get_by_label("Source").select_option("oasis")
     page.locator("article", has_text="oasis-0013").evaluate("article => article.remove()")
     page.locator("article", has_text="ibsr-01").evaluate("article => article.remove()")
@@ -134,7 +103,6 @@ def test_pictures_show_and_their_outline_can_be_hidden(browser, built, tmp_path)
     page.get_by_role("checkbox", name="Outline").uncheck()
     assert orange(page, tmp_path / "without.png") == 0
     assert not trouble
-    page.context.close()
 
 
 def tab_to(page: Page, name: str) -> None:
@@ -150,8 +118,8 @@ def shown(page: Page) -> list[str]:
     return [article.get_attribute("data-key") for article in page.locator("article:visible").all()]
 
 
-def test_the_keyboard_alone_filters_sorts_and_enlarges(browser, built):
-    page, trouble = opened(browser, built, DESKTOP, "dark")
+def test_the_keyboard_alone_filters_sorts_and_enlarges(open_page, built):
+    page, trouble = open_page(built, DESKTOP, "dark")
     tab_to(page, "words")
     page.keyboard.type("OASIS-0012")
     assert shown(page) == ["oasis-0012-1-t1w"]
@@ -185,11 +153,10 @@ def test_the_keyboard_alone_filters_sorts_and_enlarges(browser, built):
     page.keyboard.press("Escape")
     assert not page.locator("dialog").is_visible()
     assert not trouble
-    page.context.close()
 
 
-def test_a_click_on_a_count_shows_what_it_counts(browser, built):
-    page, _ = opened(browser, built, PHONE, "light")
+def test_a_click_on_a_count_shows_what_it_counts(open_page, built):
+    page, _ = open_page(built, PHONE, "light")
     page.get_by_role("link", name="Health unknown").click()
     assert shown(page) == ["oasis-0012-1-t1w"]  # who is in no spreadsheet
     page.get_by_role("button", name="Reset").click()
@@ -199,4 +166,3 @@ def test_a_click_on_a_count_shows_what_it_counts(browser, built):
     assert page.locator("article .look:visible").count() == 3
     page.get_by_label("Find").fill("oasis-0012")
     assert shown(page) == ["oasis-0012-1-t1w"]  # the sheet is filtered like the list
-    page.context.close()

@@ -182,7 +182,7 @@ def test_nothing_is_requested_from_anywhere(tmp_path):
         for name in ("src", "href", "xlink:href", "action", "srcset", "poster", "data"):
             target = attributes.get(name) or "data:"
             assert target.startswith(("data:", "#")), (tag, target)
-    for name in ("shell.css", "preparation.css", "preparation.js"):
+    for name in ("shell.css", "sheet.css", "sheet.js"):
         text = (resources.files("brainatlas_text.pages") / "templates" / name).read_text(encoding="utf-8")
         assert not re.search(r"url\(|@import|fetch|XMLHttpRequest|https?:", text), name
     policy = next(m["content"] for m in page.all("meta") if "http-equiv" in m)

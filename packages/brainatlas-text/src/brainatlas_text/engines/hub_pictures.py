@@ -74,6 +74,7 @@ def draw_scan(hub: Hub, image: Volume, mask: Volume, scan_from_hub: PointMap) ->
     return frame.layout.svg(f'<g class="scan-image">{moved}</g>{hub_image}{hub_lines}{edges}')
 
 
+@cache
 def draw_hub(hub: Hub) -> str:
     """The groups that pictures of scans refer to, in an SVG that shows nothing by itself."""
     frame, fine = frame_of(hub), frame_of(hub, GRID_MM / FINER)

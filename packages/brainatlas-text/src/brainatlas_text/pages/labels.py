@@ -131,7 +131,7 @@ def _entry(
         source=scan.source,
         sequence=scan.sequence,
         rejections=tuple(rejection for rejection in refused if rejection.key == scan.key),
-        looks=(("labels", picture),) if picture else (),
+        looks=(("map", picture),) if picture else (),
         values=values,
         flags=tuple(flag for flag in FLAGS if applies[flag]),
         odd=tuple(dict.fromkeys([*outlying, *low])),
