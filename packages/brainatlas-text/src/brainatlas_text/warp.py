@@ -100,7 +100,7 @@ def warp_to_hub(
     fields = syn.register_syn(fixed.image, moving.image, where, settings, workspace.work)
     moved = _onto(grid, PointMap((fields[0], scan_from_hub)), image, mask)
     quality = _quality(transform, fixed, moved, fields[0])
-    look = Path("work/warps") / f"{scan.key}_look.svg"
+    look = Path("work/registered") / f"{scan.key}_warp-look.svg"
     through = PointMap((fields[0], scan_from_hub))
     write_text(workspace.root / look, hub_pictures.draw_scan(hub, image, mask, through.apply))
     if rejection := check(scan.key, quality, config):
