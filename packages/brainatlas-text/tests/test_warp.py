@@ -110,7 +110,8 @@ def test_the_same_bits_again_and_nothing_left_behind(bent_scan, warped):
     again = warp.warp_to_hub(scan, affine, load_hub(), Workspace(root), COARSE)
     assert again == warped
     assert before == ((root / again.bent_from_hub).read_bytes(), (root / again.hub_from_bent).read_bytes())
-    assert [path.name for path in (root / "work").iterdir()] == ["warps"]
+    assert sorted(path.name for path in (root / "work").iterdir()) == ["registered", "warps"]
+    assert [root / again.look] == list((root / "work" / "registered").iterdir())
     assert len(list((root / "work" / "warps").iterdir())) == 2
 
 
