@@ -29,8 +29,8 @@ def strict(tiny_dataset, tiny_config, tmp_path_factory) -> BuildConfig:
     for part in ("prepared", "records/prepare"):
         shutil.copytree(tiny_dataset / "work" / part, out / "work" / part)
     text = (tiny_dataset / "recipe.toml").read_text()
-    assert "min_overlap = 0.8\n" in text
-    (out / "recipe.toml").write_text(text.replace("min_overlap = 0.8\n", "min_overlap = 0.999\n"))
+    assert "min_overlap = 0.82\n" in text
+    (out / "recipe.toml").write_text(text.replace("min_overlap = 0.82\n", "min_overlap = 0.999\n"))
     return dataclasses.replace(tiny_config, recipe=recipe, out=out)
 
 

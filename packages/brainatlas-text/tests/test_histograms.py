@@ -87,7 +87,8 @@ def test_the_figures_are_those_of_the_transform():
     shown = {figure.name: figure.text(value) for figure, value in values.items()}
     assert shown == {
         "similarity": "0.200", "overlap": "0.950", "determinant": "1.40", "least-stretch": "1.05",
-        "greatest-stretch": "1.20", "shear": "3.0°", "warp-similarity": "0.200", "warp-overlap": "0.950",
+        "greatest-stretch": "1.20", "anisotropy": "1.14", "shear": "3.0°",
+        "warp-similarity": "0.200", "warp-overlap": "0.950",
         "least-jacobian": "0.30", "greatest-jacobian": "4.0",
     }  # fmt: skip
 

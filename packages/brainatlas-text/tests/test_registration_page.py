@@ -17,7 +17,13 @@ from brainatlas_text.pages.figures import LEAST_JACOBIAN, OVERLAP
 from brainatlas_text.pages.labels import Labeled, labels_page
 from brainatlas_text.pages.registration import Registered, registration_page, write_registration_page
 from brainatlas_text.records import Facts, LabeledScan, Preparation, PreparedScan, Rejection
-from brainatlas_text.registrations import HubTransform, HubWarp, PairTransform, TransformQuality
+from brainatlas_text.registrations import (
+    HubTransform,
+    HubWarp,
+    PairTransform,
+    TransformQuality,
+    TransformRejection,
+)
 from brainatlas_text.volumes import Volume
 
 pytestmark = pytest.mark.unit
@@ -147,6 +153,29 @@ def test_a_warp_that_is_refused_shows_both_pictures_and_the_reason(tmp_path, pic
     assert page.entries()["ixi-001-t1w"]["data-flag"].split() == ["rejected"]
     assert sum("look " in (span.get("class") or "") for span in page.all("span")) == 2
     assert "it folds" in page.text
+
+
+def test_what_was_refused_shows_its_figures_where_they_are_known(tmp_path):
+    bad = replace(QUALITY, overlap=0.61)
+    refused = TransformRejection(
+        stage="register",
+        key="ixi-001-t1w",
+        reason="low_overlap",
+        detail="too low",
+        kind="affine",
+        quality=bad,
+    )
+    pair = replace(refused, key="ixi-001-t1w_ixi-002-t1w", kind="pair")
+    folded = TransformRejection(
+        stage="warp", key="ixi-002-t1w", reason="implausible_warp", detail="it folds", kind="warp",
+        quality=replace(QUALITY, jacobian=(-0.5, 30.0)),
+    )  # fmt: skip
+    shown = registered(affine("ixi-002-t1w"), rejections=(refused, pair, folded), extra=[scan("ixi-001-t1w")])
+    entries = read(tmp_path, shown).entries()
+    assert entries["ixi-001-t1w"]["data-overlap"] == entries[pair.key]["data-overlap"] == "0.61"
+    assert {"rejected", "close"} <= set(entries["ixi-001-t1w"]["data-flag"].split())
+    assert entries["ixi-002-t1w"]["data-overlap"] == "0.95"
+    assert entries["ixi-002-t1w"]["data-least-jacobian"] == "-0.5"
 
 
 def flags(page: Reader) -> dict[str, set[str]]:

@@ -66,7 +66,7 @@ class Looks:
             warps=warps,
             rejections=rejections,
             limits=limits_of(self.recipe.register_, self.recipe.warp),
-            hub=load_hub(),
+            hub=load_hub(*self.recipe.register_.hub_files),
         )
         return self._told(write_registration_page(self.root, self.name, self.recipe.name, shown))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from brainatlas_text.pages.flags import Flag
 from brainatlas_text.pages.outliers import MAX_DEVIATION, MIN_GROUP, modified_z
 from brainatlas_text.records import PreparedScan
-from brainatlas_text.register import RegisterConfig
+from brainatlas_text.register_config import RegisterConfig
 from brainatlas_text.registrations import TransformQuality
 from brainatlas_text.warp import WarpConfig
 
@@ -44,6 +44,7 @@ OVERLAP = Figure(name="overlap", title="Overlap", what="of the brain masks, Dice
 VOLUME = Figure(name="determinant", title="Volume ratio", what="of hub over scan, the determinant")
 LEAST = Figure(name="least-stretch", title="Least stretch", what="of the affine", worst="")
 GREATEST = Figure(name="greatest-stretch", title="Greatest stretch", what="of the affine")
+ANISOTROPY = Figure(name="anisotropy", title="Anisotropy", what="greatest over least stretch")
 SHEAR = Figure(name="shear", title="Shear", what="of the affine, at most", digits=1, unit="°")
 WARP_SIMILARITY = Figure(
     name="warp-similarity", title="Similarity, warped", what="of the images after the warp", digits=3,
@@ -61,7 +62,7 @@ AGREEMENT = Figure(
 )
 LABELED = Figure(name="labeled", title="Labeled", what="share of the brain mask", digits=3, worst="")
 
-AFFINE = (SIMILARITY, OVERLAP, VOLUME, LEAST, GREATEST, SHEAR)
+AFFINE = (SIMILARITY, OVERLAP, VOLUME, LEAST, GREATEST, ANISOTROPY, SHEAR)
 WARP = (WARP_SIMILARITY, WARP_OVERLAP, LEAST_JACOBIAN, GREATEST_JACOBIAN)
 REGISTRATION = AFFINE + WARP
 LABELS = (AGREEMENT, LABELED)
@@ -86,6 +87,7 @@ def of_affine(quality: TransformQuality) -> dict[Figure, float]:
         VOLUME: quality.determinant,
         LEAST: quality.scales[0],
         GREATEST: quality.scales[2],
+        ANISOTROPY: quality.scales[2] / max(quality.scales[0], 1e-9),
         SHEAR: quality.shear_deg,
     }
 
@@ -101,9 +103,13 @@ def of_warp(quality: TransformQuality) -> dict[Figure, float]:
 def limits_of(affine: RegisterConfig, warp: WarpConfig) -> Limits:
     """What the recipe accepts."""
     return {
+        SIMILARITY: (affine.min_similarity, None),
         OVERLAP: (affine.min_overlap, None),
+        VOLUME: (1 / affine.max_determinant, affine.max_determinant),
         LEAST: (1 / affine.max_scale, None),
         GREATEST: (None, affine.max_scale),
+        ANISOTROPY: (None, affine.max_anisotropy),
+        SHEAR: (None, affine.max_shear_deg),
         LEAST_JACOBIAN: (warp.min_jacobian, None),
         GREATEST_JACOBIAN: (None, warp.max_jacobian),
     }

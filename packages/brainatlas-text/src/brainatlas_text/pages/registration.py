@@ -34,7 +34,7 @@ from brainatlas_text.pages.flags import Flag
 from brainatlas_text.pages.histograms import Member, histograms, summary
 from brainatlas_text.pages.outliers import MAX_DEVIATION
 from brainatlas_text.records import PreparedScan, Rejection
-from brainatlas_text.registrations import HubTransform, HubWarp, PairTransform
+from brainatlas_text.registrations import HubTransform, HubWarp, PairTransform, TransformRejection
 
 PATH = Path("work") / "report" / "registration.html"
 """Below the data set folder."""
@@ -105,9 +105,10 @@ def registration_page(root: Path, name: str, recipe: str, registered: Registered
     members: list[Member] = [(entry.key, entry.source, entry.values) for entry in entries]
     sources = {scan.key: scan.source for scan in registered.scans}
     pairs: list[Member] = [
-        (f"{pair.moving} to {pair.fixed}", sources[pair.moving], figures.of_affine(pair.quality))
+        (f"{pair.moving}_{pair.fixed}", sources[pair.moving], figures.of_affine(pair.quality))
         for pair in registered.pairs
     ]
+    pairs += [(entry.key, entry.source, entry.values) for entry in of_pairs]
     shown = [figure for figure in REGISTRATION if any(figure in entry.values for entry in entries)]
     return shell.render(
         "registration.html",
@@ -118,7 +119,7 @@ def registration_page(root: Path, name: str, recipe: str, registered: Registered
         entries=sorted(of_pairs + entries, key=lambda e: (not e.rejections, -e.suspicion, e.key)),
         num_done=sum(not entry.rejections for entry in entries),
         num_warped=len(registered.warps),
-        num_pairs=len(pairs),
+        num_pairs=len(registered.pairs),
         num_rejected=sum(bool(entry.rejections) for entry in of_pairs + entries),
         table=_table(entries),
         reasons=Counter(rejection.reason for rejection in refused).most_common(),
@@ -133,7 +134,10 @@ def registration_page(root: Path, name: str, recipe: str, registered: Registered
 
 
 def _entries(root: Path, registered: Registered, refused: Sequence[Rejection]) -> list[Entry]:
-    values = {scan.key: _values(scan.key, registered) for scan in registered.scans}
+    by_key: dict[str, list[Rejection]] = {}
+    for rejection in refused:
+        by_key.setdefault(rejection.key, []).append(rejection)
+    values = {scan.key: _values(scan.key, registered, by_key.get(scan.key, [])) for scan in registered.scans}
     scores = figures.deviations(registered.scans, values)
     sizes: dict[str, list[float]] = {}
     for scan in registered.scans:
@@ -145,7 +149,7 @@ def _entries(root: Path, registered: Registered, refused: Sequence[Rejection]) -
             root,
             scan,
             registered,
-            tuple(rejection for rejection in refused if rejection.key == scan.key),
+            tuple(by_key.get(scan.key, [])),
             values[scan.key],
             scores[scan.key],
             sizes[scan.subject],
@@ -154,12 +158,21 @@ def _entries(root: Path, registered: Registered, refused: Sequence[Rejection]) -
     ]
 
 
-def _values(key: str, registered: Registered) -> dict[Figure, float]:
-    """All figures of a scan that are known."""
+def _values(key: str, registered: Registered, refused: Sequence[Rejection]) -> dict[Figure, float]:
+    """All figures of a scan that are known, also of what was refused."""
     affine, warp = registered.affines.get(key), registered.warps.get(key)
-    return (figures.of_affine(affine.quality) if affine else {}) | (
-        figures.of_warp(warp.quality) if warp else {}
-    )
+    values = figures.of_affine(affine.quality) if affine else {}
+    values |= figures.of_warp(warp.quality) if warp else {}
+    for rejection in refused:
+        values |= _refused_values(rejection)
+    return values
+
+
+def _refused_values(rejection: Rejection) -> dict[Figure, float]:
+    if not isinstance(rejection, TransformRejection) or rejection.quality is None:
+        return {}
+    of = figures.of_warp if rejection.kind == "warp" else figures.of_affine
+    return of(rejection.quality)
 
 
 def _entry(
@@ -222,6 +235,7 @@ def _pair(number: int, rejection: Rejection) -> Entry:
         source=rejection.key.partition("-")[0],
         sequence="pair",
         rejections=(rejection,),
+        values=_refused_values(rejection),
     )
 
 
