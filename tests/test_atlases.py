@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from nibabel.processing import resample_from_to
 
-from brainatlas_text import InputError, atlas_stages, atlases, build, cli, load_recipe, stages
+from brainatlas_text import InputError, atlas_stages, atlases, build, cli, load_recipe, stages, volumes
 from brainatlas_text.dseg_tables import read_dseg_table
+from brainatlas_text.hub import load_hub
 from brainatlas_text.labels import canonical_table
 from brainatlas_text.pipeline import BuildConfig
 from brainatlas_text.records import Rejection
@@ -264,18 +265,18 @@ def test_what_the_lender_did_is_not_done_again(lent, lending, tiny_dataset):
             assert all((lending.out / name).stat().st_size == size for name, size in ours["outputs"].items())
 
 
-def test_a_registration_is_taken_over_only_for_the_same_inputs(tiny_dataset, tmp_path):
+def test_a_registration_is_taken_over_only_for_the_same_settings_and_hub(tiny_dataset, tmp_path):
+    """An atlas of another hub is registered anew, like any scan."""
     (scan, *_) = lend(tiny_dataset).scans
-    config = load_recipe("demo", ("register.finest_mm=8.0",)).register_
-    lenders = atlas_stages.lenders_of([scan])
+    same = load_recipe("demo", ("register.finest_mm=8.0",)).register_
+    coarse = volumes.thin(load_hub().image, (2, 2, 2))
+    (tmp_path / "hub.nii.gz").write_bytes(volumes.encode(coarse, "float32"))
     taken = stages.run(atlas_stages.borrow_task(tmp_path, scan))
-    for settings, known in ((config, True), (config.model_copy(update={"finest_mm": 7.0}), False)):
-        task = stages.register_task(tmp_path, taken, settings)
-        atlas_stages.take_over([task], lenders)
-        assert (stages.finished(task) is not None) == known
-        if known:
-            assert stages.finished(task).key == scan.key
-            shutil.rmtree(tmp_path / "work" / "records" / "register")
+    for change in ({"finest_mm": 7.0}, {"hub": str(tmp_path / "hub.nii.gz")}, {}):
+        task = stages.register_task(tmp_path, taken, same.model_copy(update=change))
+        atlas_stages.take_over([task], atlas_stages.lenders_of([scan]))
+        assert (stages.finished(task) is None) == bool(change)
+    assert stages.finished(task).key == scan.key
 
 
 def test_a_lent_scan_that_changed_is_refused_by_name(tiny_dataset, tmp_path):

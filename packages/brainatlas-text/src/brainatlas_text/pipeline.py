@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from brainatlas_text import atlas_stages, atlases, fuse, outputs, plan, stages, voters, warp
+from brainatlas_text.claim import begun, claim
 from brainatlas_text.distribute import Engine, default_workers
 from brainatlas_text.errors import OutputError, SourceError
 from brainatlas_text.hub import load_hub
 from brainatlas_text.looks import Looks
 from brainatlas_text.progress import Progress, Silent
 from brainatlas_text.quality_table import Registered
-from brainatlas_text.recipe import Recipe, differing_keys, freeze, to_toml
+from brainatlas_text.recipe import Recipe, freeze
 from brainatlas_text.records import (
     ATLAS_KEY,
     LabeledScan,
@@ -34,7 +35,7 @@ from brainatlas_text.running import run_stage
 from brainatlas_text.samples import ReadyScan, SampleSettings
 from brainatlas_text.sources import Selected, Selection, find, name_of
 from brainatlas_text.stages import BlockResult, Task
-from brainatlas_text.workspace import Workspace, write_text
+from brainatlas_text.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -102,8 +103,8 @@ def build(config: BuildConfig, progress: Progress | None = None) -> BuildSummary
     if any(scan.dseg is None for scan in found.scans):
         warp.check_available(config.recipe.warp)
     workspace = Workspace(config.out)
-    config = replace(config, recipe=freeze(config.recipe, _begun(workspace)))
-    _claim(workspace, config)
+    config = replace(config, recipe=freeze(config.recipe, begun(workspace)))
+    claim(workspace, config.recipe, _call(config))
     with workspace.locked():
         workspace.remove_leftovers()
         run = _Run(workspace, config, progress or Silent())
@@ -243,7 +244,7 @@ class _Run:
         }
 
     def _write_atlases(self, found: Selected, ready: Mapping[str, ReadyScan]) -> None:
-        names, hub, version = {s.key: s.image.name for s in found.scans}, load_hub().name, outputs.version()
+        names, hub, version = {s.key: s.image.name for s in found.scans}, self.hub.name, outputs.version()
         tasks = [
             atlas_stages.atlas_task(
                 self.root,
@@ -275,40 +276,8 @@ class _Run:
         return done.results
 
 
-def _begun(workspace: Workspace) -> str | None:
-    """The resolved recipe with which a data set was begun."""
-    path = workspace.root / "recipe.toml"
-    return path.read_text(encoding="utf-8") if path.is_file() else None
-
-
-def _claim(workspace: Workspace, config: BuildConfig) -> None:
-    """Make the folder ours, or refuse one that holds something else."""
-    path, text, found = workspace.root / "recipe.toml", to_toml(config.recipe), _begun(workspace)
-    listed = _call(config)
-    if found is None:
-        if workspace.root.is_dir() and any(workspace.root.iterdir()):
-            raise OutputError(
-                f"{workspace.root}: not empty and not a data set of brainatlas-text; choose another --out"
-            )
-        workspace.make()
-        write_text(path, "".join(f"# {line}\n" for line in listed) + text)
-        return
-    differing = differing_keys(found, text)
-    before = [line.removeprefix("# ") for line in found.splitlines() if line.startswith("# ")]
-    differing += sorted({_flag(line) for line in set(before) ^ set(listed)})
-    if differing:
-        raise OutputError(
-            f"{workspace.root}: built with another configuration (differs in {', '.join(differing)}); "
-            "choose another --out, or remove the folder to build anew"
-        )
-
-
 def _call(config: BuildConfig) -> list[str]:
     """What besides the recipe makes the data set this one: a line for the sources, one for each selection."""
     sources = (f"bids:{name_of(s)}" if s.startswith("bids:") else s for s in config.sources)
     lent = (f"--atlas {atlas.resolve().name}" for atlas in config.atlases)
     return [f"brainatlas-text build --sources {' '.join(sources)}", *config.selection.flags(), *lent]
-
-
-def _flag(line: str) -> str:
-    return next(word for word in line.split() if word.startswith("--"))
