@@ -1,5 +1,9 @@
 """Bending a scan into the hub, by the real ANTs on coarse grids."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +147,58 @@ def test_what_ants_says_when_it_fails_is_passed_on(tmp_path):
     with pytest.raises(RuntimeError, match="antspyx ended with status"):
         syn.register_syn(image, image, image, syn.SynSettings(metric="nonsense"), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+ENDLESS = """
+import sys
+from pathlib import Path
+import numpy as np
+from brainatlas_text.engines import syn
+from brainatlas_text.volumes import Volume
+image = Volume(np.random.default_rng(0).random((90, 90, 90), np.float32), np.eye(4))
+where = Volume(np.ones(image.shape, np.uint8), image.affine)
+syn.register_syn(image, image, where, syn.SynSettings(iterations=(1, 1000)), Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_registration_that_is_interrupted_ends_with_its_child(tmp_path, number):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, str(tmp_path)], stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        child = wait_for(lambda: Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split())[
+            0
+        ]
+        wait_for(lambda: "/ants/" in Path(f"/proc/{child}/maps").read_text())  # it has begun
+        parent.send_signal(number)
+        assert parent.wait(30) != 0
+        wait_for(lambda: gone(child))
+    finally:
+        parent.kill()
+    left = [path.name for path in tmp_path.iterdir()]
+    assert len(left) == (1 if number == signal.SIGKILL else 0)
+    assert Workspace(tmp_path).remove_leftovers() >= len(left)
+    assert not list(tmp_path.iterdir())
+
+
+def wait_for(condition, seconds=120.0):
+    """The first true answer."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if answer := condition():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def gone(pid: str) -> bool:
+    """Whether a process has ended, reaped or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_without_antspyx_the_message_says_how_to_get_or_avoid_it(monkeypatch):
