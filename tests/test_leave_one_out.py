@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from brainatlas_text import build, cli
+from brainatlas_text import build, cli, load_recipe
 from brainatlas_text.evaluate_labels import TruthConfig, against_truth
 from brainatlas_text.leave_one_out import LeaveOneOutConfig, leave_one_out
 
@@ -55,14 +55,14 @@ def fused(root: Path, key: str) -> np.ndarray:
 
 
 def test_a_person_left_out_gets_what_a_build_without_their_labels_gives(
-    dataset, tiny_config, tiny_sources, tmp_path
+    dataset, tiny_config, tiny_sources, quick, tmp_path
 ):
     leave_one_out(LeaveOneOutConfig(out=dataset, workers=1))
     shutil.copytree(tiny_sources / "ibsr", tmp_path / "sources" / "ibsr")
     (segmentation,) = (tmp_path / "sources").rglob("IBSR_02_seg_ana.nii.gz")
     segmentation.unlink()
-    without = tmp_path / "without"
-    build(replace(tiny_config, root=tmp_path / "sources", sources=("ibsr",), out=without))
+    without, recipe = tmp_path / "without", load_recipe("demo", (*quick, "render.slice_step=32"))
+    build(replace(tiny_config, root=tmp_path / "sources", sources=("ibsr",), out=without, recipe=recipe))
     np.testing.assert_array_equal(fused(dataset / "work" / "evaluation", KEYS[1]), fused(without, KEYS[1]))
 
 
@@ -111,12 +111,12 @@ def test_tissues_of_people_left_out(dataset):
     assert names == ["grey matter", "white matter", "grey matter, filled"]
 
 
-def test_a_build_that_was_stopped_after_preparation_is_enough(dataset):
+def test_a_build_that_was_stopped_during_registration_is_enough(dataset):
     (dataset / "scans.parquet").unlink()
-    shutil.rmtree(dataset / "work" / "records" / "register")
+    (dataset / "work" / "records" / "register" / f"{KEYS[1]}.json").unlink()
     counts = Counts()
-    scored = leave_one_out(LeaveOneOutConfig(out=dataset, workers=2), counts)
-    assert ("register", 3, 0) in counts.stages
+    scored = leave_one_out(LeaveOneOutConfig(out=dataset, workers=1), counts)
+    assert ("register", 3, 2) in counts.stages
     assert [scan.scan for scan in scored.scans] == KEYS
 
 
@@ -132,18 +132,29 @@ def test_held_out_labels_vote_as_the_recipe_lets_them(dataset):
     assert len(scored.rejections) == sum(not keys for keys in allowed.values())
 
 
-def test_bad_input_is_one_line(dataset, tiny_config, tiny_sources, tmp_path, capsys):
+def test_bad_input_is_one_line(dataset, capsys):
     def complaint(*arguments: str) -> str:
         assert cli.main(["evaluate-labels", *arguments, "--workers", "1"]) == 2
         return capsys.readouterr().err.strip().splitlines()[-1]
 
     assert "did you mean" in complaint(str(dataset), "--methods", "register.finest=4.0")
     assert "cannot be compared" in complaint(str(dataset), "--methods", "prepare.bias_correction=true")
-    people = Path("ibsr") / "IBSR_nifti_stripped"
-    for name in ("IBSR_01", "IBSR_02"):
-        shutil.copytree(tiny_sources / people / name, tmp_path / "one" / people / name)
-    shutil.copy(tiny_sources / "ibsr" / "IBSR_info.csv", tmp_path / "one" / "ibsr")
-    (segmentation,) = (tmp_path / "one").rglob("IBSR_02_seg_ana.nii.gz")
-    segmentation.unlink()
-    build(replace(tiny_config, root=tmp_path / "one", sources=("ibsr",), out=tmp_path / "single"))
-    assert "only one labeled person (ibsr-01)" in complaint(str(tmp_path / "single"))
+    (dataset / "scans.parquet").unlink()
+    for key in KEYS[1:]:
+        (dataset / "work" / "records" / "prepare" / f"{key}.json").unlink()
+    assert "only one labeled person (ibsr-01)" in complaint(str(dataset))
+
+
+def test_people_lent_by_an_atlas_vote_but_are_not_scored(
+    tiny_dataset, tiny_config, tiny_sources, quick, tmp_path
+):
+    person = Path("ibsr") / "IBSR_nifti_stripped" / "IBSR_01"
+    shutil.copytree(tiny_sources / person, tmp_path / person)
+    recipe = load_recipe("demo", (*quick, "render.slice_step=32"))
+    places = {"root": tmp_path, "sources": ("ibsr",), "out": tmp_path / "out", "atlases": (tiny_dataset,)}
+    build(replace(tiny_config, recipe=recipe, **places))
+    scored = leave_one_out(LeaveOneOutConfig(out=tmp_path / "out", workers=1))
+    assert [scan.scan for scan in scored.scans] == KEYS[:1]
+    (record,) = (tmp_path / "out" / "work" / "evaluation").rglob("records/label/*.json")
+    voters = json.loads(record.read_text())["payload"]["result"]["voters"]
+    assert voters == ["atlas-ibsr-02-t1w", "atlas-ibsr-03-t1w"]  # never the same person's

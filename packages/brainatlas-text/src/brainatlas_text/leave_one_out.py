@@ -2,7 +2,8 @@
 
 A build's labeled scans have their own labels hidden, one person at a time, and fused from everybody else's
 exactly as the build's recipe does it; then these are scored against their own. Everything is a cached task
-below `work/evaluation` of the data set; nothing of the data set itself changes.
+below `work/evaluation` of the data set, of which nothing else changes; transforms of the recipe that it still
+lacks are made where a build would make them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from brainatlas_text.distribute import Engine, default_workers
 from brainatlas_text.errors import OutputError, RecipeError, SourceError
 from brainatlas_text.progress import Progress, Silent
 from brainatlas_text.recipe import Recipe, differing_keys, load_recipe, to_toml
-from brainatlas_text.records import LabeledScan, PreparedScan, Rejection
+from brainatlas_text.records import ATLAS_KEY, LabeledScan, PreparedScan, Rejection
 from brainatlas_text.registrations import HubTransform, HubWarp
 from brainatlas_text.running import run_stage
 from brainatlas_text.scores import Evaluation, ScanScores, group_scores
@@ -53,6 +54,8 @@ def leave_one_out(config: LeaveOneOutConfig, progress: Progress | None = None) -
     base, methods = _methods(config)
     for recipe in methods.values():
         warp.check_available(recipe.warp)
+    for recipe in methods.values():
+        warp.check_available(recipe.warp)
     workspace = Workspace(config.out)
     with workspace.locked():
         people = _people(workspace, base)
@@ -61,6 +64,9 @@ def leave_one_out(config: LeaveOneOutConfig, progress: Progress | None = None) -
             found = [scan for name, recipe in methods.items() for scan in run.method(name, recipe)]
         finally:
             run.engine.close()
+    if not found:
+        why = run.rejections[0].detail
+        raise SourceError(f"{config.out}: no labeled scan could be scored, the first one because {why}")
     return Evaluation(scans=tuple(found), groups=group_scores(found), rejections=tuple(run.rejections))
 
 
@@ -83,12 +89,12 @@ class _LeaveOneOut:
 
     def method(self, name: str, recipe: Recipe) -> list[ScanScores]:
         """Scores of all labeled scans by one method, which keeps its results in a folder of its own."""
-        root = self.root / "work" / "evaluation" / digest([name, _compared(recipe)])[:12]
-        transforms = self._register(root, recipe)
-        warps = self._warp(root, recipe, transforms)
+        root = self._folder([name, *(_table(recipe, table) for table in _COMPARABLE)])
+        transforms = self._register(recipe)
+        warps = self._warp(recipe, transforms)
         placed = transforms if warps is None else warps
         usable = [scan for scan in self.labeled if scan.key in placed]
-        hidden = [replace(scan, dseg=None) for scan in usable]
+        hidden = [replace(scan, dseg=None) for scan in usable if not scan.key.startswith(ATLAS_KEY)]
         voters, refused = assign_voters(hidden, usable, self.splits, recipe.label.voters)
         self._note(refused)
         tasks = [
@@ -100,20 +106,16 @@ class _LeaveOneOut:
         targets = [scan for scan in usable if scan.key in fused]
         return self._stage("score", [self._score_task(root, name, s, fused[s.key]) for s in targets])
 
-    def _register(self, root: Path, recipe: Recipe) -> dict[str, HubTransform]:
-        """Those of the build, where the method registers as it does."""
-        place = self.root if recipe.register_ == self.base.register_ else root
+    def _register(self, recipe: Recipe) -> dict[str, HubTransform]:
+        place = self._place(recipe, "register")
         tasks = [stages.register_task(place, scan, recipe.register_) for scan in self.labeled]
         return {transform.key: transform for transform in self._stage("register", tasks, of_scans=True)}
 
-    def _warp(
-        self, root: Path, recipe: Recipe, transforms: dict[str, HubTransform]
-    ) -> dict[str, HubWarp] | None:
-        """Those of the build, where the method registers and bends as it does; None for affines alone."""
+    def _warp(self, recipe: Recipe, transforms: dict[str, HubTransform]) -> dict[str, HubWarp] | None:
+        """None where labels are carried by affines alone."""
         if recipe.warp.method == "none":
             return None
-        as_built = (recipe.register_, recipe.warp) == (self.base.register_, self.base.warp)
-        place = self.root if as_built else root
+        place = self._place(recipe, "register", "warp")
         registered = [scan for scan in self.labeled if scan.key in transforms]
         files = recipe.register_.hub_files
         tasks = [
@@ -125,6 +127,15 @@ class _LeaveOneOut:
             )
             for warped in self._stage("warp", tasks, of_scans=True)
         }
+
+    def _place(self, recipe: Recipe, *tables: str) -> Path:
+        """The build's own folder where these tables are the build's, else one for all methods with them."""
+        wanted = [_table(recipe, table) for table in tables]
+        as_built = wanted == [_table(self.base, table) for table in tables]
+        return self.root if as_built else self._folder(wanted)
+
+    def _folder(self, settings: list[Any]) -> Path:
+        return self.root / "work" / "evaluation" / digest(settings)[:12]
 
     def _score_task(self, root: Path, name: str, scan: PreparedScan, fused: LabeledScan) -> Task:
         return Task(
@@ -170,9 +181,8 @@ def _methods(config: LeaveOneOutConfig) -> tuple[Recipe, dict[str, Recipe]]:
     return base, methods
 
 
-def _compared(recipe: Recipe) -> dict[str, Any]:
-    values = recipe.model_dump(by_alias=True, mode="json")
-    return {name: values.get(name) for name in _COMPARABLE}
+def _table(recipe: Recipe, name: str) -> Any:
+    return recipe.model_dump(by_alias=True, mode="json")[name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,22 +190,25 @@ class _People:
     """Whom a data set holds."""
 
     labeled: list[PreparedScan]
+    """Those that an atlas lends, who only vote, among them."""
     splits: dict[str, str]
 
 
 def _people(workspace: Workspace, recipe: Recipe) -> _People:
     """Scans with labels of their own and everybody's split: those of a finished build, else as it will be."""
     prepared = {scan.key: scan for scan in _prepared(workspace)}
+    lent = [scan for key, scan in prepared.items() if key.startswith(ATLAS_KEY)]
+    own = {key: scan for key, scan in prepared.items() if not key.startswith(ATLAS_KEY)}
     table = workspace.root / "scans.parquet"
     if table.is_file():
         rows = pq.read_table(table, columns=["key", "subject", "split"]).to_pylist()
-        prepared = {row["key"]: prepared[row["key"]] for row in rows if row["key"] in prepared}
+        own = {row["key"]: own[row["key"]] for row in rows if row["key"] in own}
         splits = {row["subject"]: row["split"] for row in rows}
     else:
-        splits = plan.draw_splits(prepared.values(), recipe.seed, recipe.plan)
-    labeled = [scan for scan in prepared.values() if scan.dseg is not None]
-    _check_people(workspace.root, labeled)
-    return _People(labeled=labeled, splits=splits)
+        splits = plan.draw_splits(own.values(), recipe.seed, recipe.plan)
+    labeled = [scan for scan in own.values() if scan.dseg is not None]
+    _check_people(workspace.root, labeled, lent)
+    return _People(labeled=labeled + lent, splits=splits)
 
 
 def _prepared(workspace: Workspace) -> Iterator[PreparedScan]:
@@ -210,9 +223,9 @@ def _prepared(workspace: Workspace) -> Iterator[PreparedScan]:
             yield scan
 
 
-def _check_people(root: Path, labeled: Sequence[PreparedScan]) -> None:
+def _check_people(root: Path, labeled: Sequence[PreparedScan], lent: Sequence[PreparedScan]) -> None:
     people = sorted({scan.subject for scan in labeled})
-    if len(people) < 2:
+    if not people or len({*people, *(scan.subject for scan in lent)}) < 2:
         what = f"only one labeled person ({people[0]})" if people else "no labeled person"
         raise SourceError(
             f"{root}: {what}, so there is nobody to leave out; build it with more labeled people, or score "
