@@ -1,4 +1,4 @@
-"""Takes the picture of a page for this documentation: docs/_screenshot.py PAGE.html PICTURE.jpg WORDS.
+"""Takes the picture of a page for this documentation: docs/_screenshot.py PAGE.html PICTURE.jpg [WORDS].
 
 Needs a Chromium on the PATH (`apt-get install chromium`). Only pages about the synthetic people of the demo
 may be shown here, never real scans.
@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 WIDTH, HEIGHT = 1280, 1260
 
 
-def main(page_path: str, picture_path: str, words: str) -> None:
+def main(page_path: str, picture_path: str, words: str = "") -> None:
     """Open the page from disk, offline, find the words, and save what the first window shows."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
