@@ -45,7 +45,7 @@ VOLUME = Figure(name="determinant", title="Volume ratio", what="of hub over scan
 LEAST = Figure(name="least-stretch", title="Least stretch", what="of the affine", worst="")
 GREATEST = Figure(name="greatest-stretch", title="Greatest stretch", what="of the affine")
 ANISOTROPY = Figure(name="anisotropy", title="Anisotropy", what="greatest over least stretch")
-SHEAR = Figure(name="shear", title="Shear", what="of the affine, at most", digits=1, unit="°")
+SHEAR = Figure(name="shear", title="Shear", what="of right angles by the affine", digits=1, unit="°")
 WARP_SIMILARITY = Figure(
     name="warp-similarity", title="Similarity, warped", what="of the images after the warp", digits=3,
     by_contrast=True, worst="",
