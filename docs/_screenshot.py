@@ -1,4 +1,4 @@
-"""Takes the picture of a page for this documentation: docs/_screenshot.py PAGE.html PICTURE.jpg [WORDS].
+"""Takes the picture of a page for the documentation: docs/_screenshot.py PAGE.html[#PLACE] PICTURE.jpg [WORDS].
 
 Needs a Chromium on the PATH (`apt-get install chromium`). Only pages about the synthetic people of the demo
 may be shown here, never real scans.
@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 1280, 1260
 
 
 def main(page_path: str, picture_path: str, words: str = "") -> None:
-    """Open the page from disk, offline, find the words, and save what the first window shows."""
+    """Open the page from disk, offline, find the words, and save what the window shows at that place."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         sys.exit("no Chromium on this machine; on Debian: apt-get install chromium")
@@ -24,8 +24,10 @@ def main(page_path: str, picture_path: str, words: str = "") -> None:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, offline=True)
         page = context.new_page()
-        page.goto(Path(page_path).resolve().as_uri())
-        page.get_by_label("Find").fill(words)
+        file, hash_, place = page_path.partition("#")
+        page.goto(Path(file).resolve().as_uri() + hash_ + place)
+        if words:
+            page.get_by_label("Find").fill(words)
         page.screenshot(path=picture_path, type="jpeg", quality=80)
         browser.close()
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,10 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page
+from pydantic import TypeAdapter
 
 from brainatlas_text import BuildConfig, build, cli
 from brainatlas_text.errors import SourceError
+from brainatlas_text.hub import load_hub
+from brainatlas_text.pages.registration import Registered, registration_page
 from brainatlas_text.recipe import to_toml
+from brainatlas_text.records import PreparedScan
+from brainatlas_text.registrations import HubTransform, HubWarp
 
 pytestmark = pytest.mark.integration
 REGISTRATION, LABELS = Path("work/report/registration.html"), Path("work/report/labels.html")
@@ -115,6 +121,47 @@ def test_scan_and_template_change_places_and_lines_can_be_hidden(open_page, tiny
     assert seen["orange"] == 0 and seen["blue"] > 300
     page.get_by_role("checkbox", name="Outlines").uncheck()
     assert colors(page, tmp_path / "bare.png") == {"orange": 0, "blue": 0}
+    assert not trouble
+
+
+@pytest.fixture(scope="module")
+def bent(tiny_dataset) -> Path:
+    """The page as it would be if one scan had a warp; the warp's picture has no image in it."""
+
+    def noted(stage: str, kind: type) -> list:
+        records = sorted((tiny_dataset / "work" / "records" / stage).glob("*.json"))
+        payloads = [json.loads(path.read_text())["payload"]["result"] for path in records]
+        return [TypeAdapter(kind).validate_python(payload) for payload in payloads]
+
+    affines = {transform.key: transform for transform in noted("register", HubTransform)}
+    one = affines[SCANS[0]]
+    look = Path("work/registered") / "bent.svg"
+    drawn = re.sub(r"<image .*?/>", "", (tiny_dataset / one.look).read_text())
+    (tiny_dataset / look).write_text(drawn)
+    warp = HubWarp(
+        key=one.key, bent_from_hub=look, hub_from_bent=look, quality=one.quality, look=look, digest=""
+    )  # fmt: skip
+    shown = Registered(
+        scans=noted("prepare", PreparedScan), affines=affines, warps={one.key: warp}, rejections=(),
+        limits={}, hub=load_hub(),
+    )  # fmt: skip
+    path = tiny_dataset.parent / "bent.html"
+    path.write_text(registration_page(tiny_dataset, "d", "demo", shown), encoding="utf-8")
+    return path
+
+
+def test_affine_and_warp_change_places(open_page, bent):
+    page, trouble = open_page(bent, DESKTOP, "light")
+    both = page.locator(f"#{SCANS[0]}")
+    assert both.locator(".look.affine").is_visible() and not both.locator(".look.warp").is_visible()
+    page.get_by_label("Show").select_option("after the warp")
+    assert both.locator(".look.warp").is_visible() and not both.locator(".look.affine").is_visible()
+    assert page.locator(f"#{SCANS[1]} .look.affine").is_visible()  # it has no warp
+    both.locator(".enlarge").click()
+    assert page.locator("dialog .look.warp").is_visible()
+    page.keyboard.press("w")
+    assert page.locator("dialog .look.affine").is_visible()
+    assert not page.locator("dialog .look.warp").is_visible()
     assert not trouble
 
 
