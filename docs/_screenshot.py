@@ -1,4 +1,4 @@
-"""Takes the picture of a page for the documentation: docs/_screenshot.py PAGE.html[#PLACE] PICTURE.jpg [WORDS].
+"""Takes the picture of a page for the docs: docs/_screenshot.py PAGE.html[#PLACE] PICTURE.jpg [WORDS].
 
 Needs a Chromium on the PATH (`apt-get install chromium`). Only pages about the synthetic people of the demo
 may be shown here, never real scans.
