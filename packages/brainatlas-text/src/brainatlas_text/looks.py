@@ -5,7 +5,7 @@ So a build that fails later has the pages of what came before. Pictures come fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from brainatlas_text.pages.registration import Registered, write_registration_pa
 from brainatlas_text.progress import Progress
 from brainatlas_text.recipe import Recipe
 from brainatlas_text.records import PreparedScan, Rejection
-from brainatlas_text.registrations import HubTransform, HubWarp
+from brainatlas_text.registrations import HubTransform, HubWarp, PairTransform
 from brainatlas_text.samples import ReadyScan
 from brainatlas_text.sources import Selected
 
@@ -58,12 +58,14 @@ class Looks:
         affines: Mapping[str, HubTransform],
         warps: Mapping[str, HubWarp],
         rejections: Sequence[Rejection],
+        pairs: Iterable[PairTransform] = (),
     ) -> Path:
-        """Every scan that was to be registered, and bent where warps are done."""
+        """Every scan that was to be registered, bent where warps are done, and pairs registered directly."""
         shown = Registered(
             scans=prepared,
             affines=affines,
             warps=warps,
+            pairs=tuple(pairs),
             rejections=rejections,
             limits=limits_of(self.recipe.register_, self.recipe.warp),
             hub=load_hub(*self.recipe.register_.hub_files),

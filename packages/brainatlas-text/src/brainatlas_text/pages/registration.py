@@ -197,7 +197,7 @@ def _entry(
         rejections=refused,
         looks=_looks(root, scan.key, registered, refused),
         values=values,
-        flags=tuple(flag for flag in FLAGS if applies[flag]),
+        flags=() if refused else tuple(flag for flag in FLAGS if applies[flag]),
         odd=tuple(dict.fromkeys([*outlying, *close, *worse, *([VOLUME] if other else [])])),
         suspicion=max(scores.values(), default=0.0),
     )
