@@ -69,10 +69,10 @@ def main() -> None:
 
 
 def phantom() -> tuple[Volume, Volume, Volume]:
-    """The template at 4 mm, a smooth bend of it, and the region of both."""
-    fixed = volumes.thin(load_hub().image, (4, 4, 4))
+    """The template at 8 mm, a smooth bend of it, and the region of both."""
+    fixed = volumes.thin(load_hub().image, (8, 8, 8))
     rng = np.random.default_rng(0)
-    bend = [ndimage.gaussian_filter(rng.normal(size=fixed.shape), 5) * 60 for _ in range(3)]
+    bend = [ndimage.gaussian_filter(rng.normal(size=fixed.shape), 3) * 15 for _ in range(3)]
     points = [axis + shift for axis, shift in zip(np.indices(fixed.shape), bend, strict=True)]
     moving = ndimage.map_coordinates(fixed.array, points, order=1).astype(np.float32)
     where = ndimage.binary_dilation((fixed.array > 0) | (moving > 0), iterations=2)
