@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from brainatlas_text import atlas_stages, atlases, fuse, outputs, plan, stages, voters, warp
+from brainatlas_text import atlas_stages, atlases, fuse, outputs, pair_stages, plan, stages, voters, warp
 from brainatlas_text.claim import begun, claim
 from brainatlas_text.distribute import Engine, default_workers
 from brainatlas_text.errors import OutputError, SourceError
@@ -30,7 +30,13 @@ from brainatlas_text.records import (
     Rejection,
     SourceScan,
 )
-from brainatlas_text.registrations import HubTransform, HubWarp, TransformRejection
+from brainatlas_text.registrations import (
+    HubTransform,
+    HubWarp,
+    PairAffines,
+    PairTransform,
+    TransformRejection,
+)
 from brainatlas_text.running import run_stage
 from brainatlas_text.samples import ReadyScan, SampleSettings
 from brainatlas_text.sources import Selected, Selection, find, name_of
@@ -100,7 +106,7 @@ def build(config: BuildConfig, progress: Progress | None = None) -> BuildSummary
             "another data set or BIDS folder: --atlas PATH"
         )
     load_hub(*config.recipe.register_.hub_files)  # refuses a bad one before all work
-    if any(scan.dseg is None for scan in found.scans):
+    if config.recipe.register_.method == "hub" and any(scan.dseg is None for scan in found.scans):
         warp.check_available(config.recipe.warp)
     workspace = Workspace(config.out)
     config = replace(config, recipe=freeze(config.recipe, begun(workspace)))
@@ -153,15 +159,19 @@ class _Run:
             self.looks.at_registration(everybody, transforms, warps, self.rejections)
         able = [scan for scan in registered if scan.key in warps or scan.key not in carried]
         placed, lent = _own_and_lent(able)
-        quality = self._quality((*transforms.values(), *warps.values()))
         splits = plan.draw_splits(placed, self.recipe.seed, self.recipe.plan)
-        ready = self._label(placed, lent, transforms, warps, splits)
+        affines = self._affines(placed, lent, transforms, splits)
+        pairs = (affines.direct or {}).values()
+        quality = self._quality((*transforms.values(), *warps.values(), *pairs))
+        ready = self._label(placed, lent, affines, warps, splits)
         labels_page = self.looks.at_labels(placed, ready, self.rejections)
         facts = outputs.label_facts(ready, lent, splits, self.recipe)
         self._write_atlases(found, ready)
         labeled = [scan.prepared for scan in ready.values()]
-        planned = plan.make_plan(labeled, splits, self.recipe.seed, self.recipe.plan)
-        blocks = self._render(planned, ready)
+        planned = plan.drop_unregistered(
+            plan.make_plan(labeled, splits, self.recipe.seed, self.recipe.plan), affines.knows
+        )
+        blocks = self._render(planned, ready, affines)
         shards = [shard for block in blocks for shard in block.shards]
         kept = sum(block.slices_kept for block in blocks)
         seen = sum(block.slices_seen for block in blocks)
@@ -212,7 +222,27 @@ class _Run:
         warped = self._stage("warp", tasks, of_scans=True) if tasks else []
         return {warp.key: warp for warp in warped}
 
-    def _quality(self, transforms: Iterable[HubTransform | HubWarp]) -> Registered:
+    def _affines(
+        self,
+        placed: Sequence[PreparedScan],
+        lent: Sequence[PreparedScan],
+        transforms: dict[str, HubTransform],
+        splits: Mapping[str, str],
+    ) -> PairAffines:
+        """Those of all pairs that are rendered or carry labels."""
+        recipe, scans = self.recipe, {scan.key: scan for scan in (*placed, *lent)}
+        if recipe.register_.method == "hub":
+            return PairAffines(to_hub=transforms)
+        planned = plan.make_plan(placed, splits, recipe.seed, recipe.plan)
+        labeled = [scan for scan in scans.values() if scan.dseg is not None]
+        chosen, _ = voters.assign_voters(placed, labeled, splits, recipe.label.voters)
+        wanted = [(pair.moving, pair.fixed) for pair in planned if pair.split is not None]
+        wanted += [(voter.key, target) for target, found in chosen.items() for voter in found]
+        tasks = pair_stages.pair_tasks(self.root, wanted, scans, recipe.register_)
+        found = self._stage("pairs", tasks, of_scans=True)
+        return PairAffines(to_hub=transforms, direct={(pair.moving, pair.fixed): pair for pair in found})
+
+    def _quality(self, transforms: Iterable[HubTransform | HubWarp | PairTransform]) -> Registered:
         """What `quality.parquet` lists."""
         refused = tuple(item for item in self.rejections if isinstance(item, TransformRejection))
         return Registered(hub=self.hub.name, transforms=tuple(transforms), rejections=refused)
@@ -221,7 +251,7 @@ class _Run:
         self,
         prepared: Sequence[PreparedScan],
         lent: Sequence[PreparedScan],
-        transforms: dict[str, HubTransform],
+        affines: PairAffines,
         warps: dict[str, HubWarp],
         splits: Mapping[str, str],
     ) -> dict[str, ReadyScan]:
@@ -234,12 +264,16 @@ class _Run:
             )
         able = [scan for scan in labeled if not warps or scan.key in warps]
         chosen, refused = voters.assign_voters(prepared, able, splits, self.recipe.label.voters)
-        self.rejections += refused
+        chosen, without = voters.keep_registered(chosen, prepared, affines.knows)
+        self.rejections += (*refused, *without)
         usable = [scan for scan in prepared if scan.key in chosen]
-        tasks = [stages.label_task(self.root, scan, chosen[scan.key], transforms, warps) for scan in usable]
+        tasks = [
+            stages.label_task(self.root, scan, chosen[scan.key], affines.to_hub, warps, affines)
+            for scan in usable
+        ]
         results: dict[str, LabeledScan] = {result.key: result for result in self._stage("label", tasks)}
         return {
-            scan.key: ReadyScan(prepared=scan, transform=transforms[scan.key], labeled=results[scan.key])
+            scan.key: ReadyScan(prepared=scan, transform=affines.to_hub[scan.key], labeled=results[scan.key])
             for scan in usable
         }
 
@@ -258,11 +292,13 @@ class _Run:
         written = self._stage("atlas", tasks)
         atlases.write_descriptions(self.root, written, fuse.METHODS, version)
 
-    def _render(self, planned: Sequence[PlannedPair], ready: dict[str, ReadyScan]) -> list[BlockResult]:
+    def _render(
+        self, planned: Sequence[PlannedPair], ready: dict[str, ReadyScan], affines: PairAffines
+    ) -> list[BlockResult]:
         recipe = self.recipe
         settings = SampleSettings(seed=recipe.seed, render=recipe.render, caption=recipe.caption)
         tasks = [
-            stages.block_task(self.root, name, pairs, ready, settings)
+            stages.block_task(self.root, name, pairs, ready, affines, settings)
             for name, pairs in plan.blocks(planned).items()
         ]
         return self._stage("render", tasks)

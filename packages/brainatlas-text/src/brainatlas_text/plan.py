@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -115,6 +116,16 @@ def split_counts(total: int, shares: tuple[float, float, float]) -> tuple[int, i
 def pair_split(moving: str, fixed: str, scheme: str) -> str | None:
     """Split of a pair; None when it is dropped because its people lie in different splits."""
     return moving if scheme == "paper" or moving == fixed else None
+
+
+def drop_unregistered(
+    plan: Iterable[PlannedPair], registered: Callable[[str, str], bool]
+) -> tuple[PlannedPair, ...]:
+    """Drop the pairs (moving, fixed) without an affine; the others keep their blocks."""
+    return tuple(
+        pair if registered(pair.moving, pair.fixed) else replace(pair, split=None, block=None, order=0)
+        for pair in plan
+    )
 
 
 def blocks(plan: Iterable[PlannedPair]) -> dict[tuple[str, str, int], tuple[PlannedPair, ...]]:

@@ -81,7 +81,10 @@ def freeze(recipe: Recipe, begun_toml: str | None) -> Recipe:
     Raises RecipeError for a choice that is not available here (any more).
     """
     chosen = _flat(tomllib.loads(begun_toml)).get("prepare.mask") if begun_toml else None
-    return recipe.model_copy(update={"prepare": prepare.freeze(recipe.prepare, chosen)})
+    frozen: dict[str, object] = {"prepare": prepare.freeze(recipe.prepare, chosen)}
+    if recipe.register_.method == "direct":  # its affines carry the labels too
+        frozen["warp"] = recipe.warp.model_copy(update={"method": "none"})
+    return recipe.model_copy(update=frozen)
 
 
 def differing_keys(old_toml: str, new_toml: str) -> list[str]:

@@ -214,7 +214,7 @@ class PlannedPair:
     source: str
     """Source of the moving scan."""
     split: str | None
-    """None for a pair dropped because its people lie in different splits."""
+    """None for a pair dropped: its people lie in different splits, or its registration was refused."""
     block: int | None
     """Number of the block within (split, source); None for a dropped pair."""
     order: int

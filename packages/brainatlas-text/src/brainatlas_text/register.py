@@ -51,7 +51,7 @@ def methods(config: RegisterConfig, hub: Hub) -> str:
 
 def inputs_digest(scan: PreparedScan, hub: Hub, config: RegisterConfig) -> str:
     """What the result depends on; how pairs are made, and where the hub's files lie, does not count."""
-    settings = config.model_dump(exclude={"method", "hub", "hub_mask"})
+    settings = config.model_dump(exclude={"method", "hub", "hub_mask", "min_pair_similarity"})
     return digest(["register", VERSION, hub_pictures.VERSION, scan.digest, hub.digest, settings])
 
 
@@ -92,7 +92,7 @@ def register_pair(
     moving_from_fixed = _fit(fixed_image, image, start, config)
     quality = _measure(fixed_image, fixed_mask, image, mask, moving_from_fixed, moving_from_fixed)
     rows = rows_of(moving_from_fixed)
-    refused = check_transform(quality, fixed.key, config)
+    refused = check_transform(quality, fixed.key, config, "min_pair_similarity")
     if refused is not None:
         return _rejection("pair", f"{moving.key}_{fixed.key}", refused, quality, rows)
     return PairTransform(

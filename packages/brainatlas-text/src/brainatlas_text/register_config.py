@@ -34,7 +34,9 @@ class RegisterConfig(BaseModel):
     max_shear_deg: float = Field(25.0, gt=0.0, lt=90.0)
     """By how much the right angle between two axes may be bent."""
     min_similarity: float = Field(0.004, ge=0.0, lt=1.0)
-    """Least normalized mutual information within both masks, 0 (nothing in common) to 1."""
+    """Least normalized mutual information with the hub within both masks, 0 (nothing in common) to 1."""
+    min_pair_similarity: float = Field(0.0015, ge=0.0, lt=1.0)
+    """The same of a pair: two people in two sequences have less in common than either has with the hub."""
     min_orientation: float = Field(1.0, ge=0.0)
     """How many times better the orientation that the header states must fit the hub than any other."""
 
@@ -52,4 +54,4 @@ class RegisterConfig(BaseModel):
 
     def pair_settings(self) -> dict[str, float]:
         """The keys on which the affine of a pair depends."""
-        return self.model_dump(exclude={"method", "hub", "hub_mask", "min_orientation"})
+        return self.model_dump(exclude={"method", "hub", "hub_mask", "min_orientation", "min_similarity"})

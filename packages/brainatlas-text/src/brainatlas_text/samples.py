@@ -29,6 +29,7 @@ from brainatlas_text.records import (
 from brainatlas_text.registrations import HubTransform
 from brainatlas_text.render import RenderConfig, RenderedPair
 from brainatlas_text.shards import FORMAT_VERSION
+from brainatlas_text.spaces import Affine
 from brainatlas_text.volumes import Volume
 
 VERSION = 1
@@ -72,10 +73,15 @@ class PairSample:
 
 
 def pair_samples(
-    root: Path, pair: PlannedPair, moving: ReadyScan, fixed: ReadyScan, settings: SampleSettings
+    root: Path,
+    pair: PlannedPair,
+    moving: ReadyScan,
+    fixed: ReadyScan,
+    moving_from_fixed: Affine,
+    settings: SampleSettings,
 ) -> Iterator[PairSample]:
     """Render a pair and yield its samples, plane by plane, slices in ascending order."""
-    rendered = _render(root, moving, fixed)
+    rendered = _render(root, moving, fixed, moving_from_fixed)
     measures = measure.measure_slices(
         rendered.labels,
         rendered.agreement,
@@ -157,12 +163,9 @@ def _structure(measured: StructureMeasure) -> dict[str, object]:
     }
 
 
-def _render(root: Path, moving: ReadyScan, fixed: ReadyScan) -> RenderedPair:
+def _render(root: Path, moving: ReadyScan, fixed: ReadyScan, moving_from_fixed: Affine) -> RenderedPair:
     frame = render.isotropic_frame(_mask(root / fixed.prepared.mask, fixed.prepared.digest))
     fixed_from_hub = spaces.invert(fixed.transform.matrix)
-    moving_from_fixed = np.eye(4)
-    if moving.prepared.key != fixed.prepared.key:
-        moving_from_fixed = spaces.invert(moving.transform.matrix) @ fixed.transform.matrix
     agreement = moving.labeled.agreement
     scan = _moving_scan(
         root / moving.prepared.image,

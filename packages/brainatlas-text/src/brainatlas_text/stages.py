@@ -48,7 +48,7 @@ from brainatlas_text.records import (
     SourceScan,
 )
 from brainatlas_text.register_config import RegisterConfig
-from brainatlas_text.registrations import HubTransform, HubWarp, TransformRejection
+from brainatlas_text.registrations import HubTransform, HubWarp, PairAffines, TransformRejection
 from brainatlas_text.samples import ReadyScan, SampleSettings
 from brainatlas_text.volumes import Volume
 from brainatlas_text.workspace import Workspace, atomic_path, digest, file_digest, write_volume
@@ -70,6 +70,13 @@ class Task:
     result: Any
     """Type of the result, as pydantic understands it."""
     work: Callable[[], Outcome]
+    folder: str = ""
+    """Below the stage's records, where one folder would hold too many."""
+
+    @property
+    def record(self) -> str:
+        """Name of the done-record within the stage."""
+        return f"{self.folder}/{self.key}" if self.folder else self.key
 
 
 def run(task: Task) -> Any:
@@ -78,7 +85,7 @@ def run(task: Task) -> Any:
     if isinstance(result, Rejection) and result.reason in prepare.RETRIED:
         return result
     payload = TypeAdapter(task.result).dump_python(result, mode="json")
-    Workspace(task.root).write_record(task.stage, task.key, task.inputs, outputs, {"result": payload})
+    Workspace(task.root).write_record(task.stage, task.record, task.inputs, outputs, {"result": payload})
     return result
 
 
@@ -103,7 +110,7 @@ def run_for_scan(task: Task) -> Any:
 
 def finished(task: Task) -> Any | None:
     """The result of an earlier run with the same inputs and its outputs in place, else None."""
-    payload = Workspace(task.root).read_record(task.stage, task.key, task.inputs)
+    payload = Workspace(task.root).read_record(task.stage, task.record, task.inputs)
     if payload is None:
         return None
     try:
@@ -169,8 +176,13 @@ def label_task(
     voters: tuple[PreparedScan, ...],
     transforms: Mapping[str, HubTransform],
     warps: Mapping[str, HubWarp],
+    affines: PairAffines | None = None,
 ) -> Task:
-    """A scan's own labels, or those voted by other people, to a LabeledScan."""
+    """A scan's own labels, or those voted by other people, to a LabeledScan.
+
+    With `affines` of direct registrations these carry the labels, not the hub's transforms.
+    """
+    direct = affines.of((voter.key, scan.key) for voter in voters) if affines and affines.direct else None
     placed = {
         key: Placed(transforms[key], warps.get(key)) for key in (scan.key, *(voter.key for voter in voters))
     }
@@ -185,13 +197,14 @@ def label_task(
     if scan.dseg is None:
         inputs += [[voter.key, voter.digest, voter.terms] for voter in voters]
         inputs += [[key, place.digests] for key, place in placed.items()]
+        inputs += [direct.digest_of(voter.key, scan.key) for voter in voters] if direct else []
     return Task(
         stage="label",
         key=scan.key,
         inputs=digest(inputs),
         root=root,
         result=LabeledScan,
-        work=partial(_label_and_look, root, scan, voters, placed),
+        work=partial(_label_and_look, root, scan, voters, placed, direct),
     )
 
 
@@ -200,14 +213,16 @@ def block_task(
     name: tuple[str, str, int],
     pairs: tuple[PlannedPair, ...],
     scans: Mapping[str, ReadyScan],
+    affines: PairAffines,
     settings: SampleSettings,
 ) -> Task:
     """The pairs of one block to its shards, one a plane."""
     used = {key: scans[key] for pair in pairs for key in (pair.moving, pair.fixed)}
+    carried = affines.of((pair.moving, pair.fixed) for pair in pairs)
     versions = [module.VERSION for module in (render, measure, caption, samples, shards)]
     depends = [
         versions,
-        [[p.moving, p.fixed, p.split, p.order] for p in pairs],
+        [[p.moving, p.fixed, p.split, p.order, carried.digest_of(p.moving, p.fixed)] for p in pairs],
         {k: [s.prepared.digest, s.transform.digest, s.labeled.digest, _stated(s)] for k, s in used.items()},
         [settings.seed, settings.render.model_dump(mode="json"), settings.caption.model_dump(mode="json")],
     ]
@@ -218,7 +233,7 @@ def block_task(
         inputs=digest(depends),
         root=root,
         result=BlockResult,
-        work=partial(_block, root, name, pairs, used, settings),
+        work=partial(_block, root, name, pairs, used, carried, settings),
     )
 
 
@@ -278,15 +293,23 @@ def _warp(
 
 
 def _label_and_look(
-    root: Path, scan: PreparedScan, voters: tuple[PreparedScan, ...], placed: dict[str, Placed]
+    root: Path,
+    scan: PreparedScan,
+    voters: tuple[PreparedScan, ...],
+    placed: dict[str, Placed],
+    direct: PairAffines | None,
 ) -> Outcome:
-    labeled, written = _label(root, scan, voters, placed)
+    labeled, written = _label(root, scan, voters, placed, direct)
     looked, look = label_look.look_at(root, scan, labeled, placed[scan.key].transform)
     return looked, [*written, root / look]
 
 
 def _label(
-    root: Path, scan: PreparedScan, voters: tuple[PreparedScan, ...], placed: dict[str, Placed]
+    root: Path,
+    scan: PreparedScan,
+    voters: tuple[PreparedScan, ...],
+    placed: dict[str, Placed],
+    direct: PairAffines | None,
 ) -> Outcome:
     if scan.dseg is not None:
         own = LabeledScan(
@@ -304,6 +327,8 @@ def _label(
     hub_from_target = warp.hub_from_scan(place.transform, place.warp, root)
 
     def voter_from_target(voter: str) -> PointMap:
+        if direct is not None:
+            return PointMap((direct.moving_from_fixed(voter, scan.key),))
         return hub_from_target.then(warp.scan_from_hub(placed[voter].transform, placed[voter].warp, root))
 
     proposed = propagate.candidates(target, voters, voter_from_target, workspace)
@@ -329,13 +354,15 @@ def _block(
     name: tuple[str, str, int],
     pairs: tuple[PlannedPair, ...],
     scans: dict[str, ReadyScan],
+    affines: PairAffines,
     settings: SampleSettings,
 ) -> Outcome:
     split, source, number = name
     rendered: dict[Plane, list[Sample]] = defaultdict(list)
     for pair in sorted(pairs, key=lambda p: p.moving):  # one moving scan after the other: each is read once
         moving, fixed = scans[pair.moving], scans[pair.fixed]
-        for item in samples.pair_samples(root, pair, moving, fixed, settings):
+        moving_from_fixed = affines.moving_from_fixed(pair.moving, pair.fixed)
+        for item in samples.pair_samples(root, pair, moving, fixed, moving_from_fixed, settings):
             rendered[item.plane].append(item.sample)
     workspace, written = Workspace(root), []
     for plane, members in sorted(rendered.items()):

@@ -7,7 +7,7 @@ failures measure (`benchmarks/planted_failures.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from brainatlas_text.engines.pose import Pose
 from brainatlas_text.register_config import RegisterConfig
@@ -46,7 +46,12 @@ def check_poses(
     return None
 
 
-def check_transform(quality: TransformQuality, onto: str, config: RegisterConfig) -> Refused | None:
+def check_transform(
+    quality: TransformQuality,
+    onto: str,
+    config: RegisterConfig,
+    least_similarity: Literal["min_similarity", "min_pair_similarity"] = "min_similarity",
+) -> Refused | None:
     """Refuse an affine by its figures; `onto` names what the scan was registered to."""
     low, _, high = quality.scales
     largest = max(high, 1 / max(low, 1e-9))
@@ -72,9 +77,7 @@ def check_transform(quality: TransformQuality, onto: str, config: RegisterConfig
     if quality.overlap < config.min_overlap:
         said = f"overlaps {onto} by {quality.overlap:.2f} Dice"
         return Refused("low_overlap", f"{said}, register.min_overlap is {config.min_overlap:.2f}")
-    if quality.similarity < config.min_similarity:
-        said = (
-            f"shows nothing of what {onto} shows: a normalized mutual information of {quality.similarity:.4f}"
-        )
-        return Refused("low_similarity", f"{said}, register.min_similarity is {config.min_similarity:.4f}")
+    if quality.similarity < (limit := float(getattr(config, least_similarity))):
+        said = f"has a normalized mutual information of {quality.similarity:.4f} with {onto}"
+        return Refused("low_similarity", f"{said}, register.{least_similarity} is {limit:g}")
     return None

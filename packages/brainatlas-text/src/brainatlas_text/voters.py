@@ -9,7 +9,7 @@ in no split, those of another build's atlas, are in none of these samples and vo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from brainatlas_text.records import ATLAS_KEY, PreparedScan, Rejection, VoterRule
@@ -85,6 +85,29 @@ def carriers(scans: Iterable[PreparedScan]) -> frozenset[str]:
     targets = [scan for scan in known if scan.dseg is None]
     chosen = {voter.key for target in targets for voter in choose_voters(target, labeled)}
     return frozenset(chosen | {target.key for target in targets})
+
+
+def keep_registered(
+    voters: Mapping[str, tuple[PreparedScan, ...]],
+    scans: Iterable[PreparedScan],
+    registered: Callable[[str, str], bool],
+) -> tuple[dict[str, tuple[PreparedScan, ...]], tuple[Rejection, ...]]:
+    """The voters of each scan that have an affine to it, and scans to whom none is left."""
+    kept: dict[str, tuple[PreparedScan, ...]] = {}
+    refused = []
+    for scan in scans:
+        if scan.key not in voters:
+            continue
+        able = tuple(voter for voter in voters[scan.key] if registered(voter.key, scan.key))
+        if able or scan.dseg is not None:
+            kept[scan.key] = able
+        else:
+            detail = f"{scan.key}: its registrations to all {len(voters[scan.key])} voters were refused"
+            advice = "their rejections say why; look at its brain mask, or exclude it"
+            refused.append(
+                Rejection(stage="label", key=scan.key, reason="no_voters", detail=f"{detail}; {advice}")
+            )
+    return kept, tuple(refused)
 
 
 def _no_voters(scan: PreparedScan, labeled: Iterable[PreparedScan], splits: Mapping[str, str]) -> Rejection:
