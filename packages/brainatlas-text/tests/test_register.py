@@ -149,6 +149,20 @@ def test_noise_in_the_shape_of_a_brain_is_refused(person, registered, kind):
     assert found.quality is not None and found.quality.overlap > 0.9
 
 
+@pytest.mark.parametrize(("what", "reason"), [("mask", "low_overlap"), ("image", "low_similarity")])
+def test_an_empty_mask_and_a_constant_image_are_refused(person, registered, tmp_path, what, reason):
+    image, mask = person
+    if what == "mask":
+        mask = Volume(np.zeros_like(mask.array), mask.affine)
+    else:
+        image = Volume(np.full_like(image.array, 7), image.affine)
+    found = registered(image, mask)
+    assert isinstance(found, TransformRejection) and found.reason == reason
+    good = put(tmp_path, "a-1-t1w", *person)
+    pair = register.register_pair(good, put(tmp_path, "b-1-t1w", image, mask), Workspace(tmp_path), COARSE)
+    assert isinstance(pair, TransformRejection) and pair.reason == reason
+
+
 GOOD = TransformQuality(similarity=0.04, overlap=0.95, determinant=1.3, scales=(1.0, 1.1, 1.2), shear_deg=3.0)
 
 

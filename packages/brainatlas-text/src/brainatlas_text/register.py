@@ -27,7 +27,7 @@ from brainatlas_text.registrations import (
     TransformRejection,
 )
 from brainatlas_text.spaces import Affine
-from brainatlas_text.transform_limits import Refused, check_poses, check_transform
+from brainatlas_text.transform_limits import Refused, check_content, check_poses, check_transform
 from brainatlas_text.volumes import Volume
 from brainatlas_text.workspace import Workspace, digest, write_text
 
@@ -66,6 +66,8 @@ def register_to_hub(
 ) -> HubTransform | TransformRejection:
     """Estimate `hub_from_scan` and check it; writes a picture of it, whatever comes out."""
     image, mask = _load(scan, workspace)
+    if nothing := check_content(image.array, mask.array):
+        return _rejection("affine", scan.key, nothing, None, None)
     poses = pose.find_poses(hub.image, hub.mask, image, mask)
     scan_from_hub, quality = spaces.invert(poses[0].template_from_scan), None
     overlaps = [mask_overlap(hub.mask, mask, spaces.invert(found.template_from_scan)) for found in poses]
@@ -88,13 +90,17 @@ def register_pair(
     """Estimate `moving_from_fixed` without the hub and check it; writes nothing."""
     image, mask = _load(moving, workspace)
     fixed_image, fixed_mask = _load(fixed, workspace)
+    key = f"{moving.key}_{fixed.key}"
+    for array, inside in ((image.array, mask.array), (fixed_image.array, fixed_mask.array)):
+        if nothing := check_content(array, inside):
+            return _rejection("pair", key, nothing, None, None)
     start = _initial_guess(fixed_mask, mask)
     moving_from_fixed = _fit(fixed_image, image, start, config)
     quality = _measure(fixed_image, fixed_mask, image, mask, moving_from_fixed, moving_from_fixed)
     rows = rows_of(moving_from_fixed)
     refused = check_transform(quality, fixed.key, config, "min_pair_similarity")
     if refused is not None:
-        return _rejection("pair", f"{moving.key}_{fixed.key}", refused, quality, rows)
+        return _rejection("pair", key, refused, quality, rows)
     return PairTransform(
         moving=moving.key, fixed=fixed.key, moving_from_fixed=rows, quality=quality, digest=_digest(rows)
     )
@@ -181,7 +187,7 @@ def _rejection(
     key: str,
     refused: Refused,
     quality: TransformQuality | None,
-    rows: Matrix,
+    rows: Matrix | None,
     look: Path | None = None,
 ) -> TransformRejection:
     return TransformRejection(

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from brainatlas_text.engines.pose import Pose
 from brainatlas_text.register_config import RegisterConfig
 from brainatlas_text.registrations import TransformQuality
@@ -19,6 +22,16 @@ class Refused(NamedTuple):
 
     reason: str
     detail: str
+
+
+def check_content(image: NDArray[np.float32], mask: NDArray[np.uint8]) -> Refused | None:
+    """Refuse a brain mask that is empty and an image that shows nothing inside it, before any search."""
+    inside = image[mask > 0]
+    if not inside.size:
+        return Refused("low_overlap", "has an empty brain mask")
+    if np.ptp(inside) == 0:
+        return Refused("low_similarity", f"shows nothing: all voxels of its brain are {inside[0]:g}")
+    return None
 
 
 def check_poses(
