@@ -21,7 +21,7 @@ from brainatlas_text import BuildConfig, build, load_recipe, volumes
 from brainatlas_text.engines import itk
 from brainatlas_text.hub import load_hub
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.slow
 SETTINGS = (
     "register.method=direct", "plan.splits=paper", "render.slice_step=32", 'render.planes=["axial"]',
 )  # fmt: skip
