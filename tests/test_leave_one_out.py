@@ -92,11 +92,11 @@ def test_scores_are_those_of_the_fused_maps_against_the_persons_own(dataset, tmp
 
 
 def test_other_settings_are_compared_beside_the_recipes_own(dataset, capsys):
-    arguments = ["evaluate-labels", str(dataset), "--methods", "register.finest_mm=3.0", "--workers", "1"]
+    arguments = ["evaluate-labels", str(dataset), "--methods", "register.method=direct", "--workers", "1"]
     before = contents(dataset)
     assert cli.main([*arguments, "--json"]) == 0
     scored = json.loads(capsys.readouterr().out)
-    assert [group["method"] for group in scored["groups"]] == ["recipe", "register.finest_mm=3.0"]
+    assert [group["method"] for group in scored["groups"]] == ["recipe", "register.method=direct"]
     ours, others = (group["structures"] for group in scored["groups"])
     assert ours != others
     assert contents(dataset) == before

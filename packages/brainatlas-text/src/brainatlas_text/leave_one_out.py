@@ -8,7 +8,7 @@ lacks are made where a build would make them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,17 +17,17 @@ from typing import Any
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from brainatlas_text import plan, scores, stages, volumes, warp
+from brainatlas_text import pair_stages, plan, scores, stages, volumes, warp
 from brainatlas_text.distribute import Engine, default_workers
 from brainatlas_text.errors import OutputError, RecipeError, SourceError
 from brainatlas_text.progress import Progress, Silent
 from brainatlas_text.recipe import Recipe, differing_keys, load_recipe, to_toml
 from brainatlas_text.records import ATLAS_KEY, LabeledScan, PreparedScan, Rejection
-from brainatlas_text.registrations import HubTransform, HubWarp
+from brainatlas_text.registrations import HubTransform, HubWarp, PairAffines
 from brainatlas_text.running import run_stage
 from brainatlas_text.scores import Evaluation, ScanScores, group_scores
 from brainatlas_text.stages import Outcome, Task
-from brainatlas_text.voters import assign_voters
+from brainatlas_text.voters import assign_voters, keep_registered
 from brainatlas_text.workspace import Workspace, digest
 
 OF_THE_RECIPE = "recipe"
@@ -53,9 +53,8 @@ def leave_one_out(config: LeaveOneOutConfig, progress: Progress | None = None) -
     """Score the labels that all other labeled people give to each; raises InputError where nobody is left."""
     base, methods = _methods(config)
     for recipe in methods.values():
-        warp.check_available(recipe.warp)
-    for recipe in methods.values():
-        warp.check_available(recipe.warp)
+        if recipe.register_.method == "hub":
+            warp.check_available(recipe.warp)
     workspace = Workspace(config.out)
     with workspace.locked():
         people = _people(workspace, base)
@@ -96,9 +95,11 @@ class _LeaveOneOut:
         usable = [scan for scan in self.labeled if scan.key in placed]
         hidden = [replace(scan, dseg=None) for scan in usable if not scan.key.startswith(ATLAS_KEY)]
         voters, refused = assign_voters(hidden, usable, self.splits, recipe.label.voters)
-        self._note(refused)
+        affines = self._affines(recipe, transforms, voters)
+        voters, without = keep_registered(voters, hidden, affines.knows)
+        self._note((*refused, *without))
         tasks = [
-            stages.label_task(root, scan, voters[scan.key], transforms, warps or {})
+            stages.label_task(root, scan, voters[scan.key], transforms, warps or {}, affines)
             for scan in hidden
             if scan.key in voters
         ]
@@ -111,9 +112,24 @@ class _LeaveOneOut:
         tasks = [stages.register_task(place, scan, recipe.register_) for scan in self.labeled]
         return {transform.key: transform for transform in self._stage("register", tasks, of_scans=True)}
 
+    def _affines(
+        self,
+        recipe: Recipe,
+        transforms: dict[str, HubTransform],
+        voters: Mapping[str, tuple[PreparedScan, ...]],
+    ) -> PairAffines:
+        """Those that carry labels, where the method registers directly."""
+        if recipe.register_.method == "hub":
+            return PairAffines(to_hub=transforms)
+        wanted = [(voter.key, target) for target, found in voters.items() for voter in found]
+        scans = {scan.key: scan for scan in self.labeled}
+        tasks = pair_stages.pair_tasks(self._place(recipe, "register"), wanted, scans, recipe.register_)
+        pairs = self._stage("pairs", tasks, of_scans=True)
+        return PairAffines(to_hub=transforms, direct={(pair.moving, pair.fixed): pair for pair in pairs})
+
     def _warp(self, recipe: Recipe, transforms: dict[str, HubTransform]) -> dict[str, HubWarp] | None:
         """None where labels are carried by affines alone."""
-        if recipe.warp.method == "none":
+        if recipe.warp.method == "none" or recipe.register_.method == "direct":
             return None
         place = self._place(recipe, "register", "warp")
         registered = [scan for scan in self.labeled if scan.key in transforms]
