@@ -162,6 +162,8 @@ class _Run:
         splits = plan.draw_splits(placed, self.recipe.seed, self.recipe.plan)
         affines = self._affines(placed, lent, transforms, splits)
         pairs = (affines.direct or {}).values()
+        if affines.direct is not None:
+            self.looks.at_registration(everybody, transforms, warps, self.rejections, pairs)
         quality = self._quality((*transforms.values(), *warps.values(), *pairs))
         ready = self._label(placed, lent, affines, warps, splits)
         labels_page = self.looks.at_labels(placed, ready, self.rejections)
