@@ -70,6 +70,9 @@ def test_every_unordered_pair_is_registered_once(built):
     assert len(keys) == 5 and set(pairs) == {f"{a}_{b}" for a in keys for b in keys if a < b}
     assert summary.pairs["planned"] == 25 and summary.pairs["dropped"] == 0
     assert sum(number for name, number in summary.pairs.items() if name != "planned") == 25
+    assert "<strong>10</strong> pairs registered directly" in summary.registration_page.read_text(
+        encoding="utf-8"
+    )
     for key, row in pairs.items():
         moving, fixed = key.split("_")
         assert (row["moving"], row["fixed"], row["maps"]) == (moving, fixed, "moving_from_fixed")
