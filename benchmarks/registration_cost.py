@@ -151,7 +151,8 @@ def label_task(
     warps: dict[str, HubWarp],
 ) -> stages.Task:
     """The build's own label stage."""
-    return stages.label_task(workspace.root, scan, voters, transforms, warps, PairAffines(to_hub=transforms))
+    affines = PairAffines(to_hub=transforms)
+    return stages.label_task(workspace.root, scan, voters, transforms, warps, RECIPE.label, affines)
 
 
 def timed(work: Callable[[], Result]) -> tuple[Result, float]:

@@ -113,7 +113,7 @@ def test_nobody_votes_for_themselves(tiny_dataset):
     rows = pq.read_table(tiny_dataset / "scans.parquet").to_pylist()
     for row in rows:
         own = row["source"] == "ibsr"
-        assert row["label_method"] == ("manual" if own else "majority")
+        assert row["label_method"] == ("manual" if own else "matching")
         assert len(row["label_voters"]) == (0 if own else 3)
         assert row["terms"] == ("ibsr" if own else "ibsr+oasis")
 

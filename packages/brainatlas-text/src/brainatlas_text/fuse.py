@@ -1,26 +1,38 @@
-"""Fuse candidate label maps into one, by majority.
+"""Fuse candidate label maps into one: by the plain vote of the paper, or by matching them to the scan.
 
-Input: candidate maps of one grid, one a voter, uint8 canonical numbers. Output: the label with most votes
-and the share of voters behind it in per cent. Of tied labels the one proposed by the earliest voter wins
-(voters are ordered by key), so the result never holds a number that no voter proposed. Background is a
-candidate like any other. This is the plain vote of the paper (section 2.1).
+Input: the target and one candidate a voter on the target's box. Output: canonical numbers and, for each
+voxel, the share of voters behind them in per cent. Background is a candidate like any other, so the result
+never holds a number that no voter proposed.
+
+`majority` (the paper's, section 2.1): the label with most votes; of tied ones the earliest voter's, voters
+being ordered by key.
+
+`matching` (default): registration to the hub leaves a few millimeters between two people, and votes say
+nothing about the brightness of the voxel they label. So, twice, coarse then fine: (1) each structure's
+brightness in this scan is learned from the labels so far, (2) each voter's labels are shifted block by block
+to where the scan's brightness is likeliest under them, (3) the shifted votes, weighted by how likely they
+make the scan around, are the prior of the most probable label. Nothing of it needs the voters' images, so
+T1w people label a FLAIR scan as well. Of tied labels the smallest number wins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Literal
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from brainatlas_text.engines import block_matching, intensity_model, votes
+from brainatlas_text.engines.block_matching import Search, Shifts
 from brainatlas_text.records import VoterRule
 
-VERSION = 1
-METHODS = (
-    "Labels of unlabeled scans are the plain majority vote of the labeled people, carried through the hub."
-)
+VERSION = 2
+LEVELS = (Search(block_mm=8.0, step_mm=1.5, radius=2), Search(block_mm=5.0, step_mm=1.0, radius=2))
+"""Chosen by `benchmarks/label_methods.py`; docs/decisions/0012-label-fusion.md has what else was tried."""
 
 
 class LabelConfig(BaseModel):
@@ -28,34 +40,70 @@ class LabelConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    method: Literal["matching", "majority"] = "matching"
+    """`matching`: votes shifted and weighted to fit the scan's brightness; `majority`: the plain vote."""
     voters: VoterRule = "all"
     """Who votes for a scan: `all` labeled people but its own; `split`: those in validation or test only for
     scans of that split, so that nothing of their labels reaches training."""
 
 
-def majority(candidates: Iterable[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the winning labels and their agreement (per cent, uint8), both of the candidates' shape."""
-    stack = np.stack(list(candidates))
-    flat = stack.reshape(len(stack), -1)
-    winners = np.empty(flat.shape[1], dtype=np.uint8)
-    agreement = np.empty(flat.shape[1], dtype=np.uint8)
-    _vote(flat, winners, agreement)
-    return winners.reshape(stack.shape[1:]), agreement.reshape(stack.shape[1:])
+@dataclass(frozen=True, slots=True, eq=False)
+class Fused:
+    """A label map and how many voters stand behind it, on the candidates' grid."""
+
+    labels: NDArray[np.uint8]
+    agreement: NDArray[np.uint8]
+    """Per cent of the voters that propose the label; 0 outside of the brain mask."""
 
 
-@nb.njit(cache=True, nogil=True)
-def _vote(flat, winners, agreement):  # type: ignore[no-untyped-def]
-    num_voters = flat.shape[0]
-    for voxel in range(flat.shape[1]):
-        best, most = flat[0, voxel], 0
-        for voter in range(num_voters):
-            label, votes = flat[voter, voxel], 0
-            for other in range(num_voters):
-                if flat[other, voxel] == label:
-                    votes += 1
-            if votes > most:  # strictly: an earlier voter's label keeps a tie
-                best, most = label, votes
-            if most == num_voters:
-                break
-        winners[voxel] = best
-        agreement[voxel] = (200 * most + num_voters) // (2 * num_voters)
+def methods(config: LabelConfig) -> str:
+    """One sentence for the card."""
+    if config.method == "majority":
+        return "Labels of unlabeled scans are the plain majority vote of the labeled people's."
+    return (
+        "Labels of unlabeled scans are voted by the labeled people: their label maps are shifted locally to "
+        "where the scan's brightness is likeliest under them, weighted by that likelihood, and decided "
+        "together with the brightness of each structure in this scan."
+    )
+
+
+def fuse(
+    image: NDArray[np.uint16],
+    inside: NDArray[np.bool_],
+    zooms_mm: tuple[float, float, float],
+    candidates: Iterable[NDArray[np.uint8]],
+    config: LabelConfig,
+) -> Fused:
+    """Fuse label maps (uint8) that were carried to the grid of `image`, in the order of the voters' keys.
+
+    `inside` is the scan's brain mask; nothing is labeled outside of it.
+    """
+    proposed = np.stack(list(candidates))
+    labels, agreement = votes.majority(proposed)
+    fused = Fused(labels=np.where(inside, labels, 0), agreement=np.where(inside, agreement, 0))
+    if config.method == "matching" and inside.any():
+        return _matched(image, inside, np.array(zooms_mm), proposed, fused)
+    return fused
+
+
+def _matched(
+    image: NDArray[np.uint16],
+    inside: NDArray[np.bool_],
+    zooms_mm: NDArray[np.float64],
+    proposed: NDArray[np.uint8],
+    fused: Fused,
+) -> Fused:
+    """The result after all levels, from the plain vote."""
+    steps = intensity_model.brightness(image, inside)
+    shifts: list[Shifts] = []
+    for level in LEVELS:
+        likelihoods = intensity_model.log_likelihoods(steps, fused.labels, fused.agreement, inside)
+        shifts = [
+            block_matching.search(steps, inside, own, likelihoods, zooms_mm, level, before)
+            for own, before in zip_longest(proposed, shifts)
+        ]
+        moved = np.stack([block_matching.shifted(*pair) for pair in zip(proposed, shifts, strict=True)])
+        labels = votes.most_likely(steps, inside, moved, proposed, shifts, likelihoods, zooms_mm)
+        agreement = np.where(inside, votes.share_behind(labels, moved), 0)
+        fused = Fused(labels=labels, agreement=agreement)
+    return fused

@@ -99,7 +99,7 @@ class _LeaveOneOut:
         voters, without = keep_registered(voters, hidden, affines.knows)
         self._note((*refused, *without))
         tasks = [
-            stages.label_task(root, scan, voters[scan.key], transforms, warps or {}, affines)
+            stages.label_task(root, scan, voters[scan.key], transforms, warps or {}, recipe.label, affines)
             for scan in hidden
             if scan.key in voters
         ]

@@ -125,7 +125,7 @@ def write_description(
                     prepare.methods(recipe.prepare),
                     register.methods(recipe.register_, hub),
                     warp.methods(recipe.warp),
-                    fuse.METHODS,
+                    fuse.methods(recipe.label),
                     render.METHODS,
                 ),
             )

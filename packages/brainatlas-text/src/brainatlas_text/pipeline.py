@@ -270,7 +270,9 @@ class _Run:
         self.rejections += (*refused, *without)
         usable = [scan for scan in prepared if scan.key in chosen]
         tasks = [
-            stages.label_task(self.root, scan, chosen[scan.key], affines.to_hub, warps, affines)
+            stages.label_task(
+                self.root, scan, chosen[scan.key], affines.to_hub, warps, self.recipe.label, affines
+            )
             for scan in usable
         ]
         results: dict[str, LabeledScan] = {result.key: result for result in self._stage("label", tasks)}
@@ -292,7 +294,7 @@ class _Run:
             if scan.labeled.agreement is not None
         ]
         written = self._stage("atlas", tasks)
-        atlases.write_descriptions(self.root, written, fuse.METHODS, version)
+        atlases.write_descriptions(self.root, written, fuse.methods(self.recipe.label), version)
 
     def _render(
         self, planned: Sequence[PlannedPair], ready: dict[str, ReadyScan], affines: PairAffines

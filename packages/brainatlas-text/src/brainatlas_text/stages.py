@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from brainatlas_text import (
@@ -176,6 +175,7 @@ def label_task(
     voters: tuple[PreparedScan, ...],
     transforms: Mapping[str, HubTransform],
     warps: Mapping[str, HubWarp],
+    config: fuse.LabelConfig,
     affines: PairAffines | None = None,
 ) -> Task:
     """A scan's own labels, or those voted by other people, to a LabeledScan.
@@ -195,6 +195,7 @@ def label_task(
         scan.label_method,
     ]
     if scan.dseg is None:
+        inputs.append(config.method)
         inputs += [[voter.key, voter.digest, voter.terms] for voter in voters]
         inputs += [[key, place.digests] for key, place in placed.items()]
         inputs += [direct.digest_of(voter.key, scan.key) for voter in voters] if direct else []
@@ -204,7 +205,7 @@ def label_task(
         inputs=digest(inputs),
         root=root,
         result=LabeledScan,
-        work=partial(_label_and_look, root, scan, voters, placed, direct),
+        work=partial(_label_and_look, root, scan, voters, placed, config, direct),
     )
 
 
@@ -297,9 +298,10 @@ def _label_and_look(
     scan: PreparedScan,
     voters: tuple[PreparedScan, ...],
     placed: dict[str, Placed],
+    config: fuse.LabelConfig,
     direct: PairAffines | None,
 ) -> Outcome:
-    labeled, written = _label(root, scan, voters, placed, direct)
+    labeled, written = _label(root, scan, voters, placed, config, direct)
     looked, look = label_look.look_at(root, scan, labeled, placed[scan.key].transform)
     return looked, [*written, root / look]
 
@@ -309,6 +311,7 @@ def _label(
     scan: PreparedScan,
     voters: tuple[PreparedScan, ...],
     placed: dict[str, Placed],
+    config: fuse.LabelConfig,
     direct: PairAffines | None,
 ) -> Outcome:
     if scan.dseg is not None:
@@ -332,16 +335,15 @@ def _label(
         return hub_from_target.then(warp.scan_from_hub(placed[voter].transform, placed[voter].warp, root))
 
     proposed = propagate.candidates(target, voters, voter_from_target, workspace)
-    labels, agreement = fuse.majority(np.where(target.inside, c.labels, 0) for c in proposed)
-    agreement[~target.inside] = 0
+    fused = fuse.fuse(target.image, target.inside, target.zooms_mm, (c.labels for c in proposed), config)
     paths = [Path("work/labels") / f"{scan.key}_{name}.nii.gz" for name in ("dseg", "agreement")]
-    for path, array in zip(paths, (labels, agreement), strict=True):
+    for path, array in zip(paths, (fused.labels, fused.agreement), strict=True):
         write_volume(root / path, Volume(target.uncropped(array), target.affine), "uint8")
     labeled = LabeledScan(
         key=scan.key,
         dseg=paths[0],
         agreement=paths[1],
-        label_method="majority",
+        label_method=config.method,
         voters=tuple(voter.key for voter in voters),
         terms="+".join(sorted({scan.terms, *(voter.terms for voter in voters)})),
         digest=file_digest(*(root / path for path in paths)),
