@@ -72,6 +72,20 @@ def test_matching_needs_no_common_contrast():
     assert dice(fuse(inverted, inside, ZOOMS_MM, proposed, MATCHING).labels, truth) > 0.95
 
 
+def test_a_coil_that_sees_one_side_brighter_changes_little():
+    truth, image = brain(seed=8)
+    inside = np.ones(truth.shape, dtype=bool)
+    ramp = np.linspace(0.6, 1.4, 40)[:, None, None]
+    uneven = np.clip(image * ramp, 1, 4095).astype(np.uint16)
+    even = intensity_model.evened(uneven, truth, inside, np.array(ZOOMS_MM))
+    spread = [
+        np.ptp([np.median(i[x : x + 8][truth[x : x + 8] == 2]) for x in (0, 32)]) for i in (uneven, even)
+    ]
+    assert spread[1] < 0.5 * spread[0]
+    proposed = [brain(shift) for shift in ((2, 0, 1), (1, 2, 0), (2, 1, 1))]
+    assert dice(fuse(uneven, inside, ZOOMS_MM, proposed, MATCHING).labels, truth) > 0.93
+
+
 @pytest.mark.parametrize("config", [MAJORITY, MATCHING], ids=["majority", "matching"])
 def test_nothing_is_labeled_outside_of_the_mask(config):
     truth, image = brain(seed=3)

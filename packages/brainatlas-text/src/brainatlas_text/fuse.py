@@ -9,10 +9,11 @@ being ordered by key.
 
 `matching` (default): registration to the hub leaves a few millimeters between two people, and votes say
 nothing about the brightness of the voxel they label. So, twice, coarse then fine: (1) each structure's
-brightness in this scan is learned from the labels so far, (2) each voter's labels are shifted block by block
-to where the scan's brightness is likeliest under them, (3) the shifted votes, weighted by how likely they
-make the scan around, are the prior of the most probable label. Nothing of it needs the voters' images, so
-T1w people label a FLAIR scan as well. Of tied labels the smallest number wins.
+brightness in this scan is learned from the labels so far, once the coil's part is divided out, (2) each
+voter's labels are shifted block by block to where the scan's brightness is likeliest under them, (3) the
+shifted votes, weighted by how likely they make the scan around, are the prior of the most probable label.
+Nothing of it needs the voters' images, so T1w people label a FLAIR scan as well. Of tied labels the smallest
+number wins.
 """
 
 from __future__ import annotations
@@ -94,9 +95,10 @@ def _matched(
     fused: Fused,
 ) -> Fused:
     """The result after all levels, from the plain vote."""
-    steps = intensity_model.brightness(image, inside)
     shifts: list[Shifts] = []
     for level in LEVELS:
+        even = intensity_model.evened(image, fused.labels, inside, zooms_mm)
+        steps = intensity_model.brightness(even, inside)
         likelihoods = intensity_model.log_likelihoods(steps, fused.labels, fused.agreement, inside)
         shifts = [
             block_matching.search(steps, inside, own, likelihoods, zooms_mm, level, before)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from brainatlas_text.labels import canonical_table
 
@@ -29,6 +31,8 @@ _ENOUGH = 60
 _COMMON_SHARE = 0.5
 """How far a tissue's spread is drawn to the median of all: else the wider of two neighbors takes the voxels
 of partial volume between them, cortex those of white matter."""
+_GAIN_BLUR_MM, _GAIN_GRID_MM = 15.0, 4.0
+"""Changes of brightness slower than this are the coil's; found on this grid."""
 _HALF_TO_SD = 1.349
 """Width of the middle half of a Gaussian in standard deviations."""
 _TRIM_SD, _TRIM_GAIN = 2.0, 1.14
@@ -47,12 +51,37 @@ def tissues() -> NDArray[np.intp]:
     return shared
 
 
-def brightness(image: NDArray[np.uint16], inside: BoolArray) -> NDArray[np.uint8]:
+def brightness(image: NDArray[Any], inside: BoolArray) -> NDArray[np.uint8]:
     """The image in 256 steps between its 0.5 and 99.5 percentiles within the mask."""
     low, high = np.percentile(image[inside], (0.5, 99.5))
     scaled = (image.astype(np.float32) - low) * np.float32((STEPS - 1) / max(float(high - low), 1.0))
     steps: NDArray[np.uint8] = np.rint(np.clip(scaled, 0, STEPS - 1)).astype(np.uint8)
     return steps
+
+
+def evened(
+    image: NDArray[np.uint16], labels: NDArray[np.uint8], inside: BoolArray, zooms_mm: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """The image without slow changes of brightness that its present labels do not explain.
+
+    The gain is the ratio of the smoothed image to the smoothed image of every tissue's median, on a coarse
+    grid; where little is labeled around, it goes to 1.
+    """
+    stride = np.maximum(np.rint(_GAIN_GRID_MM / zooms_mm), 1).astype(int)
+    thin = tuple(slice(None, None, int(step)) for step in stride)
+    values, tissue = image[thin].astype(np.float32), tissues()[labels[thin]]
+    used = inside[thin] & (labels[thin] > 0)
+    expected = np.zeros(values.shape, dtype=np.float32)
+    for number in np.unique(tissue[used]):
+        where = used & (tissue == number)
+        expected[where] = np.median(values[where])
+    sigma = _GAIN_BLUR_MM / (stride * zooms_mm)
+    level = float(expected[used].mean()) * 0.05 if used.any() else 1.0  # draws a gain of few voxels to 1
+    seen = ndimage.gaussian_filter(np.where(used, values, 0), sigma) + level
+    gain = seen / (ndimage.gaussian_filter(expected, sigma) + level)
+    whole = ndimage.zoom(gain, np.array(image.shape) / gain.shape, order=1, mode="nearest", grid_mode=True)
+    corrected: NDArray[np.float32] = image / whole
+    return corrected
 
 
 def log_likelihoods(
