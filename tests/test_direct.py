@@ -82,6 +82,8 @@ def test_every_unordered_pair_is_registered_once(built):
     assert "coarse.nii.gz" in (out / "README.md").read_text()
     provenance = json.loads((out / "provenance.json").read_text())
     assert provenance["hub"]["name"] == "coarse.nii.gz" and len(provenance["hub"]["sha256"]) == 64
+    atlases = list((out / "atlases").rglob("*_dseg.json"))
+    assert {json.loads(path.read_text())["Hub"] for path in atlases} == {"coarse.nii.gz"}
 
 
 def test_direct_and_hub_agree_on_where_things_lie(built):

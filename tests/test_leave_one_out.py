@@ -105,6 +105,18 @@ def test_other_settings_are_compared_beside_the_recipes_own(dataset, capsys):
     assert len((report / "label-scores.csv").read_text().splitlines()) == 1 + 2 * 3 * len(ours)
 
 
+def test_direct_pairs_are_registered_once_and_refused_ones_are_named(dataset):
+    """Three people make three pairs, in whichever direction labels go; without pairs nobody can vote."""
+    counts, strict = Counts(), "register.method=direct,register.min_pair_similarity=0.9"
+    scored = leave_one_out(LeaveOneOutConfig(out=dataset, methods=(strict,), workers=1), counts)
+    assert ("pairs", 3, 0) in counts.stages
+    assert {scan.method for scan in scored.scans} == {"recipe"}
+    assert {r.key for r in scored.rejections if r.reason == "low_similarity"} == {
+        f"{a}_{b}" for a in KEYS for b in KEYS if a < b
+    }
+    assert {r.key for r in scored.rejections if r.reason == "no_voters"} == set(KEYS)
+
+
 def test_tissues_of_people_left_out(dataset):
     (group,) = leave_one_out(LeaveOneOutConfig(out=dataset, tissue=True, workers=1)).groups
     names = [score.structure for score in group.structures]

@@ -203,14 +203,33 @@ def test_deepbet_is_for_t1w_alone(monkeypatch):
         assert method == "embedded" and "deepbet is for T1w alone" in detail
 
 
-def test_a_provided_mask_that_is_empty_gives_way_to_the_method(
+@pytest.mark.parametrize("stripped", [False, True])
+@pytest.mark.parametrize("kind", ["zeros", "faint", "elsewhere"])
+def test_a_provided_mask_that_shows_nothing_refuses_the_scan(
+    tmp_path, noisy_brain, make_scan, program, kind, stripped
+):
+    """Also where the image shows the brain alone, and needs no mask: somebody's step before us failed."""
+    mask = (noisy_brain.array > 200).astype(np.float32)
+    image = Volume(np.where(mask > 0, noisy_brain.array, 0), noisy_brain.affine) if stripped else noisy_brain
+    affine = noisy_brain.affine + (np.diag([500.0], 3) if kind == "elsewhere" else 0)
+    written = mask * {"zeros": 0.0, "faint": 0.4, "elsewhere": 1.0}[kind]
+    path = make_scan(Volume(written.astype(np.float32), affine), "mask.nii.gz").image
+    scan = replace(make_scan(image), mask=path)
+    out = prepare(scan, Workspace(tmp_path / "out"), by(f"{program} {{image}} {{mask}} straight"))
+    assert isinstance(out, Rejection) and out.reason == "empty_mask"
+    assert str(path) in out.detail and "remove it" in out.detail
+    assert ("lies in the image" in out.detail) == (kind == "elsewhere")
+    assert out.look is not None
+
+
+def test_a_provided_mask_on_another_grid_gives_way_to_the_method(
     tmp_path, noisy_brain, make_scan, program, scratch
 ):
-    empty = make_scan(Volume(np.zeros(noisy_brain.shape, np.uint8), noisy_brain.affine), "mask.nii.gz").image
-    scan = replace(make_scan(noisy_brain), mask=empty)
+    cropped = Volume((noisy_brain.array > 200).astype(np.uint8)[20:], noisy_brain.affine)
+    scan = replace(make_scan(noisy_brain), mask=make_scan(cropped, "mask.nii.gz").image)
     out = prepare(scan, Workspace(tmp_path / "out"), by(f"{program} {{image}} {{mask}} straight"))
     assert isinstance(out, PreparedScan) and out.preparation.mask_method == "command"
-    assert any("mask.nii.gz not used: it is empty" in note for note in out.notes)
+    assert any("mask.nii.gz not used: it lies on another grid" in note for note in out.notes)
 
 
 @pytest.mark.skipif(not deepbet.is_installed(), reason=f"needs {deepbet.INSTALL}")

@@ -5,6 +5,7 @@ BrainAtlasError           everything this package raises on purpose; exit code 1
 │   ├── SourceError       a source folder, scan file or spreadsheet cannot be used
 │   ├── GeometryError     an affine, grid or orientation cannot be used
 │   │   └── OffGridError  labels lie elsewhere than their image
+│   ├── EmptyMaskError    a brain mask that came with a scan shows nothing of it
 │   ├── LabelError        a label number or label scheme is not known
 │   ├── RecipeError       a recipe key or value is wrong
 │   ├── PhraseError       a phrase table is wrong
@@ -38,6 +39,10 @@ class GeometryError(InputError):
 
 class OffGridError(GeometryError):
     """Labels lie elsewhere than their image."""
+
+
+class EmptyMaskError(InputError):
+    """A brain mask that came with a scan shows nothing of it."""
 
 
 class LabelError(InputError):

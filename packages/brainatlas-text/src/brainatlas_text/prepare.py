@@ -21,6 +21,7 @@ from brainatlas_text.engines.bias import BiasSchedule, correct_bias
 from brainatlas_text.engines.brain_masks import BrainMask, MaskMethod
 from brainatlas_text.engines.masks import BoolArray
 from brainatlas_text.errors import (
+    EmptyMaskError,
     GeometryError,
     InputError,
     LabelError,
@@ -97,6 +98,7 @@ def inputs_digest(scan: SourceScan, config: PrepareConfig) -> str:
     method = brain_masks.identity(scan.sequence, config.mask_settings)
     versions = [VERSION, pictures.VERSION, repeats.VERSION if scan.repeats else None]
     versions.append(handedness.VERSION if other or scan.left_marker else None)
+    versions += [brain_masks.PROVIDED_VERSION] if scan.mask else []
     return digest(["prepare", versions, method, contents, said, settings])
 
 
@@ -210,6 +212,8 @@ def _brain(image: Volume, scan: SourceScan, config: PrepareConfig) -> BrainMask:
     """The brain mask; a method that gives none refuses the scan."""
     try:
         return brain_masks.find_brain(image, scan, config.mask_settings)
+    except EmptyMaskError as error:
+        raise _Refusal("empty_mask", str(error), (image, None)) from error
     except MaskError as error:
         reason = "mask_failed" if isinstance(error, ProgramError) else "no_brain_found"
         raise _Refusal(reason, f"{scan.image}: {error}", (image, None)) from error

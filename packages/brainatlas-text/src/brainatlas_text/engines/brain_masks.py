@@ -1,5 +1,7 @@
 """The brain mask of a scan: what the image shows, else a mask that came with it, else the recipe's method.
 
+A mask that came with a scan and shows nothing of it is no wish for another one: it is an error in all cases.
+
 The methods: `embedded` (this package's own, for all sequences), `deepbet` (a trained network for T1w; other
 sequences go to `embedded`), `command` (any external program). `auto` is deepbet where it is installed, else
 embedded; a build resolves it once and writes the choice into the resolved recipe.
@@ -16,10 +18,12 @@ import numpy as np
 from brainatlas_text import volumes
 from brainatlas_text.engines import deepbet, extraction, mask_command, masks, resample
 from brainatlas_text.engines.masks import BoolArray
-from brainatlas_text.errors import InputError, MaskError, RecipeError
+from brainatlas_text.errors import EmptyMaskError, InputError, MaskError, RecipeError
 from brainatlas_text.records import Sequence, SourceScan
 from brainatlas_text.volumes import Volume
 
+PROVIDED_VERSION = 1
+"""Of what becomes of a mask that came with a scan."""
 MaskMethod = Literal["auto", "embedded", "deepbet", "command"]
 
 
@@ -79,8 +83,9 @@ def identity(sequence: Sequence, settings: MaskSettings) -> tuple[str, str]:
 def find_brain(image: Volume, scan: SourceScan, settings: MaskSettings) -> BrainMask:
     """The brain of a scan (float32, closest RAS). What the image itself shows goes first.
 
-    Raises MaskError where the method fails.
+    Raises EmptyMaskError for a provided mask without a voxel in the image, MaskError where the method fails.
     """
+    provided, problem = _provided(scan.mask, scan.array_order, image) if scan.mask else (None, "")
     outline = masks.outline_of_stripped(image)
     if outline is not None:
         note = "the image came without skull although its name says nothing of it"
@@ -90,12 +95,9 @@ def find_brain(image: Volume, scan: SourceScan, settings: MaskSettings) -> Brain
             detail="outline of the image, which shows the brain alone",
             notes=() if scan.stripped else (note,),
         )
-    notes: tuple[str, ...] = ()
-    if scan.mask is not None:
-        provided, problem = _provided(scan.mask, scan.array_order, image)
-        if provided is not None:
-            return BrainMask(array=provided, method="provided", detail=scan.mask.name)
-        notes = (problem,)
+    if scan.mask is not None and provided is not None:
+        return BrainMask(array=provided, method="provided", detail=scan.mask.name)
+    notes = (problem,) if problem else ()
     method, detail = identity(scan.sequence, settings)
     return BrainMask(array=_by_method(method, image, settings), method=method, detail=detail, notes=notes)
 
@@ -120,9 +122,14 @@ def _provided(path: Path, array_order: str | None, image: Volume) -> tuple[BoolA
         mask = volumes.load(path, array_order if volumes.stores_no_orientation(path) else None)
     except InputError as error:
         return None, f"brain mask not used: {error}"
+    shown = Volume((mask.array > 0.5).astype(np.uint8), mask.affine)
+    inside = np.asarray(resample.onto(shown, image) > 0)
+    if not inside.any():
+        where = " that lies in the image" if shown.array.any() else ""
+        raise EmptyMaskError(
+            f"{path}: a brain mask of the scan, expected voxels above 0.5, found none{where}; replace it, or "
+            "remove it to have the brain found by prepare.mask"
+        )
     if not resample.same_box(mask, image):
         return None, f"brain mask {path.name} not used: it lies on another grid than the image"
-    inside = resample.onto(Volume((mask.array > 0.5).astype(np.uint8), mask.affine), image) > 0
-    return (
-        (np.asarray(inside), "") if inside.any() else (None, f"brain mask {path.name} not used: it is empty")
-    )
+    return inside, ""
