@@ -32,13 +32,14 @@ from fusions import Method, methods
 from rich.console import Console
 from rich.table import Table
 
-from brainatlas_text import label_folders, propagate, scores, sources, stages, volumes, warp
+from brainatlas_text import label_folders, label_stages, propagate, scores, sources, stages, volumes, warp
 from brainatlas_text.console import TerminalProgress
 from brainatlas_text.distribute import Engine
 from brainatlas_text.propagate import Candidate, Target
 from brainatlas_text.recipe import load_recipe
 from brainatlas_text.records import PreparedScan, SourceScan
 from brainatlas_text.running import run_stage
+from brainatlas_text.tasks import Task
 from brainatlas_text.workspace import Workspace, digest
 
 SHARED = Path(os.environ.get("BRAINATLAS_SHARED", Path(__file__).parents[1].parent / "shared"))
@@ -110,7 +111,7 @@ class Bench:
         self.root, self.engine, self.args = root, engine, args
         self.recipe = load_recipe("default", args.set)
         self.workspace = Workspace(root)
-        self.places: dict[str, stages.Placed] = {}
+        self.places: dict[str, label_stages.Placed] = {}
         self.atlases: list[PreparedScan] = []
 
     def simulated(self) -> list[Case]:
@@ -165,10 +166,10 @@ class Bench:
         affines = {transform.key: transform for transform in self.stage("register", tasks)}
         tasks = [stages.warp_task(self.root, s, affines[s.key], self.recipe.warp, files) for s in prepared]
         for warped in self.stage("warp", tasks):
-            self.places[warped.key] = stages.Placed(affines[warped.key], warped)
+            self.places[warped.key] = label_stages.Placed(affines[warped.key], warped)
         return prepared
 
-    def stage(self, name: str, tasks: list[stages.Task]) -> list[Any]:
+    def stage(self, name: str, tasks: list[Task]) -> list[Any]:
         """Results of all tasks."""
         done = run_stage(self.engine, TerminalProgress(), name, tasks)
         for rejection in done.rejections:

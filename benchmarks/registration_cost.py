@@ -23,7 +23,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from brainatlas_text import prepare, register, stages, warp
+from brainatlas_text import label_stages, prepare, register, warp
 from brainatlas_text.demo import write_demo_sources
 from brainatlas_text.engines import syn
 from brainatlas_text.hub import load_hub
@@ -32,6 +32,7 @@ from brainatlas_text.recipe import load_recipe
 from brainatlas_text.records import PreparedScan
 from brainatlas_text.registrations import HubTransform, HubWarp, PairAffines
 from brainatlas_text.sources import SOURCES, Selection, find
+from brainatlas_text.tasks import Task
 from brainatlas_text.workspace import Workspace
 
 Result = TypeVar("Result")
@@ -149,10 +150,10 @@ def label_task(
     voters: tuple[PreparedScan, ...],
     transforms: dict[str, HubTransform],
     warps: dict[str, HubWarp],
-) -> stages.Task:
+) -> Task:
     """The build's own label stage."""
     affines = PairAffines(to_hub=transforms)
-    return stages.label_task(workspace.root, scan, voters, transforms, warps, RECIPE.label, affines)
+    return label_stages.label_task(workspace.root, scan, voters, transforms, warps, RECIPE.label, affines)
 
 
 def timed(work: Callable[[], Result]) -> tuple[Result, float]:

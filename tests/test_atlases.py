@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from nibabel.processing import resample_from_to
 
-from brainatlas_text import InputError, atlas_stages, atlases, build, cli, load_recipe, stages, volumes
+from brainatlas_text import InputError, atlas_stages, atlases, build, cli, load_recipe, stages, tasks, volumes
 from brainatlas_text.dseg_tables import read_dseg_table
 from brainatlas_text.hub import load_hub
 from brainatlas_text.labels import canonical_table
@@ -271,12 +271,12 @@ def test_a_registration_is_taken_over_only_for_the_same_settings_and_hub(tiny_da
     same = load_recipe("demo", ("register.finest_mm=8.0",)).register_
     coarse = volumes.thin(load_hub().image, (2, 2, 2))
     (tmp_path / "hub.nii.gz").write_bytes(volumes.encode(coarse, "float32"))
-    taken = stages.run(atlas_stages.borrow_task(tmp_path, scan))
+    taken = tasks.run(atlas_stages.borrow_task(tmp_path, scan))
     for change in ({"finest_mm": 7.0}, {"hub": str(tmp_path / "hub.nii.gz")}, {}):
         task = stages.register_task(tmp_path, taken, same.model_copy(update=change))
         atlas_stages.take_over([task], atlas_stages.lenders_of([scan]))
-        assert (stages.finished(task) is None) == bool(change)
-    assert stages.finished(task).key == scan.key
+        assert (tasks.finished(task) is None) == bool(change)
+    assert tasks.finished(task).key == scan.key
 
 
 def test_a_lent_scan_that_changed_is_refused_by_name(tiny_dataset, tmp_path):
@@ -286,9 +286,9 @@ def test_a_lent_scan_that_changed_is_refused_by_name(tiny_dataset, tmp_path):
     (copy / "work/prepared/ibsr-02-t1w.nii.gz").unlink()
     scans = {scan.key: scan for scan in lend(copy).scans}
     for key, words in (("01", "changed since"), ("02", "is missing")):
-        refused = stages.run(atlas_stages.borrow_task(tmp_path / "out", scans[f"atlas-ibsr-{key}-t1w"]))
+        refused = tasks.run(atlas_stages.borrow_task(tmp_path / "out", scans[f"atlas-ibsr-{key}-t1w"]))
         assert isinstance(refused, Rejection) and words in refused.detail and refused.reason == "unreadable"
-    taken = stages.run(atlas_stages.borrow_task(tmp_path / "out", scans["atlas-ibsr-03-t1w"]))
+    taken = tasks.run(atlas_stages.borrow_task(tmp_path / "out", scans["atlas-ibsr-03-t1w"]))
     assert (tmp_path / "out" / taken.dseg).is_file() and not taken.dseg.is_absolute()
 
 

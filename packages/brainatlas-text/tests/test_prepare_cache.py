@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from brainatlas_text import prepare as stage
-from brainatlas_text import stages, volumes
+from brainatlas_text import stages, tasks, volumes
 from brainatlas_text.engines import deepbet, extraction
 from brainatlas_text.errors import StageError
 from brainatlas_text.prepare import PrepareConfig
@@ -34,13 +34,13 @@ def scan(noisy_brain, make_scan):
 def out(tmp_path, scan):
     """A folder in which the scan is prepared."""
     folder = tmp_path / "out"
-    stages.run(stages.prepare_task(folder, scan, QUICK))
+    tasks.run(stages.prepare_task(folder, scan, QUICK))
     assert is_done(folder, scan)
     return folder
 
 
 def is_done(out, scan, config=QUICK):
-    return stages.finished(stages.prepare_task(out, scan, config)) is not None
+    return tasks.finished(stages.prepare_task(out, scan, config)) is not None
 
 
 def test_times_names_and_places_do_not_count(tmp_path, scan, out):
@@ -65,7 +65,7 @@ def test_another_byte_counts_even_with_the_old_time(scan, out, field):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_size == before.st_size
     assert not is_done(out, scan)
-    stages.run(stages.prepare_task(out, scan, QUICK))
+    tasks.run(stages.prepare_task(out, scan, QUICK))
     assert is_done(out, scan)
 
 
@@ -103,7 +103,7 @@ def test_auto_counts_as_what_it_stands_for(monkeypatch, scan, out):
 
 def test_code_versions_count_where_their_code_is_used(monkeypatch, scan, out):
     by_command = PrepareConfig(mask="command", mask_command="bet {image} {mask}", bias_correction=False)
-    stages.run(stages.prepare_task(out / "other", scan, by_command))  # its mask is provided: no bet is run
+    tasks.run(stages.prepare_task(out / "other", scan, by_command))  # its mask is provided: no bet is run
     monkeypatch.setattr(extraction, "VERSION", extraction.VERSION + 1)
     assert not is_done(out, scan) and is_done(out / "other", scan, by_command)
     monkeypatch.setattr(stage, "VERSION", stage.VERSION + 1)
@@ -132,7 +132,7 @@ def test_outputs_that_are_gone_or_cut_are_made_again(scan, out, name):
     assert not is_done(out, scan)
     path.unlink()
     assert not is_done(out, scan)
-    stages.run(stages.prepare_task(out, scan, QUICK))
+    tasks.run(stages.prepare_task(out, scan, QUICK))
     assert path.read_bytes() == whole
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainatlas_text import recipe, stages, volumes
+from brainatlas_text import recipe, stages, tasks, volumes
 from brainatlas_text.engines import brain_masks, deepbet, mask_command
 from brainatlas_text.engines.brain_masks import MaskSettings
 from brainatlas_text.errors import RecipeError
@@ -136,10 +136,10 @@ def test_a_programs_failure_is_not_remembered_but_its_success_is(tmp_path, noisy
     config = by(f"{sys.executable} {strict} {{image}} {{mask}}")
     task = stages.prepare_task(tmp_path / "out", make_scan(noisy_brain), config)
     (tmp_path / "mood").write_text("fails")
-    assert isinstance(stages.run(task), Rejection) and stages.finished(task) is None
+    assert isinstance(tasks.run(task), Rejection) and tasks.finished(task) is None
     (tmp_path / "mood").write_text("straight")
-    done = stages.run(task)
-    assert isinstance(done, PreparedScan) and stages.finished(task) == done
+    done = tasks.run(task)
+    assert isinstance(done, PreparedScan) and tasks.finished(task) == done
 
 
 @pytest.mark.parametrize(
@@ -265,10 +265,10 @@ def test_what_is_no_head_is_a_reason_that_is_remembered(tmp_path, noisy_brain, m
     specks[np.random.default_rng(0).random(specks.shape) > 0.999] = 500
     config = PrepareConfig(mask="embedded", bias_correction=False)
     task = stages.prepare_task(tmp_path / "out", make_scan(Volume(specks, noisy_brain.affine)), config)
-    result = stages.run(task)
+    result = tasks.run(task)
     assert isinstance(result, Rejection) and result.reason == "no_brain_found"
     assert "scan.nii.gz" in result.detail and "\n" not in result.detail
-    assert stages.finished(task) == result
+    assert tasks.finished(task) == result
 
 
 def test_the_commands_in_the_documentation_are_good_ones(repository):

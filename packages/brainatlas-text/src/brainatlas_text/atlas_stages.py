@@ -1,7 +1,4 @@
-"""The stages around atlases as cached tasks: scans that another build lends, labels that this one gives.
-
-As in `stages`, whose machinery runs them.
-"""
+"""The stages around atlases as cached tasks: scans that another build lends, labels that this one gives."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from pathlib import Path
 from brainatlas_text import atlases
 from brainatlas_text.atlases import AtlasScan, Origin
 from brainatlas_text.records import ATLAS_KEY, LabeledScan, PreparedScan, Rejection, SourceScan
-from brainatlas_text.stages import Outcome, Task, finished
+from brainatlas_text.tasks import Outcome, Task, finished
 from brainatlas_text.workspace import Workspace, atomic_path, digest, file_digest
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from brainatlas_text import pair_stages, plan, scores, stages, volumes, warp
+from brainatlas_text import label_stages, pair_stages, plan, scores, stages, volumes, warp
 from brainatlas_text.distribute import Engine, default_workers
 from brainatlas_text.errors import OutputError, RecipeError, SourceError
 from brainatlas_text.progress import Progress, Silent
@@ -26,7 +26,7 @@ from brainatlas_text.records import ATLAS_KEY, LabeledScan, PreparedScan, Reject
 from brainatlas_text.registrations import HubTransform, HubWarp, PairAffines
 from brainatlas_text.running import run_stage
 from brainatlas_text.scores import Evaluation, ScanScores, group_scores
-from brainatlas_text.stages import Outcome, Task
+from brainatlas_text.tasks import Outcome, Task
 from brainatlas_text.voters import assign_voters, keep_registered
 from brainatlas_text.workspace import Workspace, digest
 
@@ -99,7 +99,9 @@ class _LeaveOneOut:
         voters, without = keep_registered(voters, hidden, affines.knows)
         self._note((*refused, *without))
         tasks = [
-            stages.label_task(root, scan, voters[scan.key], transforms, warps or {}, recipe.label, affines)
+            label_stages.label_task(
+                root, scan, voters[scan.key], transforms, warps or {}, recipe.label, affines
+            )
             for scan in hidden
             if scan.key in voters
         ]

@@ -1,7 +1,4 @@
-"""Direct registrations as cached tasks: one an unordered pair of scans, in a folder for each fixed scan.
-
-As in `stages`, whose machinery runs them.
-"""
+"""Direct registrations as cached tasks: one an unordered pair of scans, in a folder for each fixed scan."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from brainatlas_text.engines import itk
 from brainatlas_text.records import PreparedScan, Rejection
 from brainatlas_text.register_config import RegisterConfig
 from brainatlas_text.registrations import PairTransform, TransformRejection, pair_of
-from brainatlas_text.stages import Outcome, Task
+from brainatlas_text.tasks import Outcome, Task
 from brainatlas_text.workspace import Workspace, atomic_path
 
 

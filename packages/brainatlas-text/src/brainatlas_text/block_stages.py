@@ -1,0 +1,103 @@
+"""Blocks of pairs as cached tasks: their samples, rendered and captioned, in shards."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from brainatlas_text import caption, measure, render, samples, shards
+from brainatlas_text.plan import draw
+from brainatlas_text.records import Plane, PlannedPair, Sample, Shard
+from brainatlas_text.registrations import PairAffines
+from brainatlas_text.samples import ReadyScan, SampleSettings
+from brainatlas_text.tasks import Outcome, Task
+from brainatlas_text.workspace import Workspace, digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockResult:
+    """What rendering a block gave, or all of them."""
+
+    shards: tuple[Shard, ...]
+    slices_seen: int
+    """Slices of the blocks' volumes that were candidates, by the frame and `slice_step`."""
+    slices_kept: int
+
+
+def total(blocks: Sequence[BlockResult]) -> BlockResult:
+    """What all blocks gave together."""
+    return BlockResult(
+        shards=tuple(shard for block in blocks for shard in block.shards),
+        slices_seen=sum(block.slices_seen for block in blocks),
+        slices_kept=sum(block.slices_kept for block in blocks),
+    )
+
+
+def block_task(
+    root: Path,
+    name: tuple[str, str, int],
+    pairs: tuple[PlannedPair, ...],
+    scans: Mapping[str, ReadyScan],
+    affines: PairAffines,
+    settings: SampleSettings,
+) -> Task:
+    """The pairs of one block to its shards, one a plane."""
+    used = {key: scans[key] for pair in pairs for key in (pair.moving, pair.fixed)}
+    carried = affines.of((pair.moving, pair.fixed) for pair in pairs)
+    versions = [module.VERSION for module in (render, measure, caption, samples, shards)]
+    depends = [
+        versions,
+        [[p.moving, p.fixed, p.split, p.order, carried.digest_of(p.moving, p.fixed)] for p in pairs],
+        {k: [s.prepared.digest, s.transform.digest, s.labeled.digest, _stated(s)] for k, s in used.items()},
+        [settings.seed, settings.render.model_dump(mode="json"), settings.caption.model_dump(mode="json")],
+    ]
+    split, source, number = name
+    return Task(
+        stage="block",
+        key=f"{split}-{source}-{number:05d}",
+        inputs=digest(depends),
+        root=root,
+        result=BlockResult,
+        work=partial(_block, root, name, pairs, used, carried, settings),
+    )
+
+
+def _block(
+    root: Path,
+    name: tuple[str, str, int],
+    pairs: tuple[PlannedPair, ...],
+    scans: dict[str, ReadyScan],
+    affines: PairAffines,
+    settings: SampleSettings,
+) -> Outcome:
+    split, source, number = name
+    rendered: dict[Plane, list[Sample]] = defaultdict(list)
+    for pair in sorted(pairs, key=lambda p: p.moving):  # one moving scan after the other: each is read once
+        moving, fixed = scans[pair.moving], scans[pair.fixed]
+        moving_from_fixed = affines.moving_from_fixed(pair.moving, pair.fixed)
+        for item in samples.pair_samples(root, pair, moving, fixed, moving_from_fixed, settings):
+            rendered[item.plane].append(item.sample)
+    workspace, written = Workspace(root), []
+    for plane, members in sorted(rendered.items()):
+        mixed = sorted(members, key=lambda sample: draw(settings.seed, "shard", sample.key))
+        written.append(shards.write_shard(workspace, split, source, plane, number, mixed))
+    planes, step = settings.render.planes, settings.render.slice_step
+    result = BlockResult(
+        shards=tuple(written),
+        slices_seen=len(pairs) * len(planes) * len(range(0, render.SIZE, step)),
+        slices_kept=sum(len(members) for members in rendered.values()),
+    )
+    return result, [root / shard.path for shard in written]
+
+
+def _stated(scan: ReadyScan) -> list[Any]:
+    """What samples state of a scan besides its pictures."""
+    prepared = scan.prepared
+    facts = TypeAdapter(type(prepared.facts)).dump_python(prepared.facts, mode="json")
+    return [prepared.sequence, facts, prepared.source_zooms_mm, scan.labeled.terms, scan.labeled.voters]
