@@ -77,7 +77,7 @@ def test_the_files_hold_the_labels_of_the_build_on_the_grid_of_the_scan(tiny_dat
         assert image.header.get_xyzt_units()[0] == "mm"
     said = json.loads(Path(f"{stem}_dseg.json").read_text())
     assert said["Voters"] == ["ibsr-01-t1w", "ibsr-02-t1w", "ibsr-03-t1w"] and said["Manual"] is False
-    assert said["LabelMethod"] == "majority" and said["Terms"] == "ibsr+oasis"
+    assert said["LabelMethod"] == "matching" and said["Terms"] == "ibsr+oasis"
     assert said["OrientationSource"] == "convention" and said["SourceImage"].startswith("OAS1_0011_MR1")
 
 

@@ -85,7 +85,7 @@ def test_people_labels_and_terms_are_the_cohorts(dataset):
     } == {
         "tiny-01-t1w": ("tiny-01", 31.0, "F", "provided"),
         "tiny-02-t1w": ("tiny-02", 42.0, "M", "freesurfer"),
-        "tiny-03-t1w": ("tiny-03", 53.0, None, "majority"),
+        "tiny-03-t1w": ("tiny-03", 53.0, None, "matching"),
     }
     assert dataset["tiny-03-t1w"]["label_voters"] == ["tiny-01-t1w", "tiny-02-t1w"]
     assert {row["terms"] for row in dataset.values()} == {"cc0"}
