@@ -11,10 +11,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from brainatlas_text import load_recipe
+from brainatlas_text.recipe import to_toml
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -36,6 +40,7 @@ SMALLER = {
         *("--set", "register.finest_mm=8.0"),
         *("--set", "prepare.bias_correction=false"),
         *("--set", "warp.grid_mm=8.0", "--set", "warp.iterations=[3]"),
+        *("--set", "label.method=majority"),
     ],
     "brainldm train": ["--max-images", "32", "--set", "sampling.steps=2"],
 }
@@ -108,10 +113,33 @@ def test_make_targets_exist() -> None:
     assert {"setup", "demo"} <= named <= targets
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation, built strictly."""
+    folder = tmp_path_factory.mktemp("site")
+    run("mkdocs", "build", "--strict", "--quiet", "--site-dir", folder, cwd=ROOT)
+    return folder
+
+
 @pytest.mark.integration
-def test_documentation_builds_strictly(tmp_path: Path) -> None:
-    run("mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path, cwd=ROOT)
-    assert "brainldm train" in (tmp_path / "reference" / "cli.html").read_text(encoding="utf-8")
+def test_the_reference_shows_what_commands_print(site: Path) -> None:
+    assert "brainldm train" in (site / "reference" / "cli.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.integration
+def test_every_key_of_a_recipe_is_documented(site: Path) -> None:
+    page = (site / "reference" / "recipes.html").read_text(encoding="utf-8")
+    keys = tomllib.loads(to_toml(load_recipe("default")))
+    tables = {name: table for name, table in keys.items() if isinstance(table, dict)}
+    assert {"register", "warp", "label"} <= tables.keys()
+    sections = {name: page.partition(f'<h3 id="{name}">')[2].partition("<h3")[0] for name in tables}
+    missing = [
+        f"{name}.{key}"
+        for name, table in tables.items()
+        for key in table
+        if f"<code>{key}</code>" not in sections[name]
+    ]
+    assert not missing + [key for key in keys.keys() - tables.keys() if f"<code>{key}</code>" not in page]
 
 
 def run(*command: object, cwd: Path) -> None:

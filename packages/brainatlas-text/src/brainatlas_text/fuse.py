@@ -39,7 +39,7 @@ LEVELS = (Search(block_mm=8.0, step_mm=1.5, radius=2), Search(block_mm=5.0, step
 class LabelConfig(BaseModel):
     """How labels of unlabeled scans are made."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     method: Literal["matching", "majority"] = "matching"
     """`matching`: votes shifted and weighted to fit the scan's brightness; `majority`: the plain vote."""

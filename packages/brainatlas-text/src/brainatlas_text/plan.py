@@ -35,7 +35,7 @@ SHARES: Mapping[str, tuple[float, float, float]] = {
 class PlanConfig(BaseModel):
     """What is planned."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     splits: Literal["default", "paper"] = "default"
     """`default`: 80/10/10, pairs across splits dropped; `paper`: 60/15/25, they go with the moving person."""

@@ -38,7 +38,7 @@ NORMAL_AXIS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 class RenderConfig(BaseModel):
     """Which slices are rendered."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     planes: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
     """Planes cut through every moved volume."""

@@ -38,7 +38,7 @@ VERSION = 1
 class CaptionConfig(BaseModel):
     """Which captions every slice gets; the first style in the first language is the main caption."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     styles: tuple[str, ...] = ("full", "short")
     """`full` names every structure with its size, `short` fits a CLIP encoder."""

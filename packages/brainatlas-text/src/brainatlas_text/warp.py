@@ -41,7 +41,7 @@ COMPARED_MM = 6.0
 class WarpConfig(BaseModel):
     """Settings of the deformable registration to the hub."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     method: Literal["syn", "none"] = "syn"
     """`syn`: ANTs' symmetric normalization (needs the extra `ants`); `none`: labels follow affines alone."""
