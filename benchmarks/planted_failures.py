@@ -5,12 +5,18 @@ Scans are those of the demo's people; folders named on the command line are take
 scan is prepared and registered, then damaged in each of these ways and prepared and registered again:
 
     noise           its box filled with noise
+    noise inside    its brain or head filled with noise, the outline kept
     shuffled        the voxels of its brain in another order; outline and histogram stay
-    smooth          the same, in an order as smooth as tissue
+    smooth          the same, in an order as smooth as tissue, or smoother
     turned          its header names other axes: by 90 and 180 degrees about each axis
+    exchanged       two axes change places
     mirrored        front for back, top for bottom
     half            half of its brain or head is 0: each direction, either half
-    empty mask      it comes with a mask of zeros, and a constant image
+    cropped         its grid ends at the half
+    half masked     a head with a mask, which is cut as the image is
+    size            its header states twice or half the voxel size: of all axes, or of one
+    constant        all voxels are alike
+    empty mask      it comes with a mask of zeros
 
 A caught failure is one that is rejected, by preparation or registration. The plain way looks at the masks'
 overlap after the affine, its largest stretch and the sign of its determinant, as this package did before.
@@ -66,7 +72,7 @@ class Outcome(NamedTuple):
 def main() -> int:
     """Print the table of good scans and of failures, then the JSON of `run.py`."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--every", type=int, default=4, help="plant failures into every Nth scan")
+    parser.add_argument("--every", type=int, default=8, help="plant failures into every Nth scan")
     parser.add_argument("folders", nargs="*", type=Path)
     arguments = parser.parse_args()
     outcomes: dict[str, list[Outcome]] = defaultdict(list)
@@ -127,46 +133,76 @@ def planted(scan: SourceScan, folder: Path) -> Iterator[tuple[str, SourceScan]]:
     """The scan, damaged; files are written one after the other."""
     folder.mkdir(exist_ok=True)
     image = volumes.load(scan.image, scan.array_order)
-    bare = replace(scan, array_order=None, mask=None, dseg=None, superseded=(), repeats=(), left_marker=False)
-    path = folder / "scan.nii.gz"
-    for what, volume in damaged(image):
-        nib.save(nib.Nifti1Image(volume.array, volume.affine), path)
-        yield what, replace(bare, image=path)
-    nib.save(nib.Nifti1Image(np.full(image.shape, 7, dtype=np.float32), image.affine), path)
-    nib.save(nib.Nifti1Image(np.zeros(image.shape, dtype=np.uint8), image.affine), folder / "mask.nii.gz")
-    yield "empty mask", replace(bare, image=path, mask=folder / "mask.nii.gz")
-
-
-def damaged(image: Volume) -> Iterator[tuple[str, Volume]]:
-    """All kinds of damage to an image."""
-    rng = np.random.default_rng(0)
     outline = masks.outline_of_stripped(image)
     inside = masks.foreground(image) if outline is None else outline
-    noise = rng.gamma(2.0, image.array[inside].mean() / 2, image.shape)
-    yield "noise", Volume(noise.astype(np.float32), image.affine)
-    for what, field in (
-        ("shuffled", rng.normal(size=image.shape)),
-        ("smooth", ndimage.gaussian_filter(rng.normal(size=image.shape), 6 / image.zooms_mm)),
+    bare = replace(scan, array_order=None, mask=None, dseg=None, superseded=(), repeats=(), left_marker=False)
+    path, mask = folder / "scan.nii.gz", folder / "mask.nii.gz"
+    for what, volume in chain(noises(image, inside), lies(image), halves(image, inside)):
+        nib.save(nib.Nifti1Image(volume.array, volume.affine), path)
+        yield what, replace(bare, image=path)
+        if what.startswith("half") and outline is None:  # else the image shows the brain, and no mask is used
+            nib.save(nib.Nifti1Image((inside & (volume.array != 0)).astype(np.uint8), volume.affine), mask)
+            yield f"{what} masked", replace(bare, image=path, mask=mask)
+    nib.save(nib.Nifti1Image(image.array, image.affine), path)
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, dtype=np.uint8), image.affine), mask)
+    yield "empty mask", replace(bare, image=path, mask=mask)
+
+
+def noises(image: Volume, inside: masks.BoolArray) -> Iterator[tuple[str, Volume]]:
+    """Images that show nothing, ever more like a brain."""
+    rng = np.random.default_rng(0)
+    noise = rng.gamma(2.0, image.array[inside].mean() / 2, image.shape).astype(np.float32)
+    yield "constant", Volume(np.full(image.shape, 7, dtype=np.float32), image.affine)
+    yield "noise", Volume(noise, image.affine)
+    yield "noise inside", Volume(np.where(inside, noise, 0), image.affine)
+    field = rng.normal(size=image.shape)
+    for what, scale_mm in (
+        ("shuffled", 0.0),
+        ("smooth 3 mm", 3.0),
+        ("smooth 6 mm", 6.0),
+        ("smooth 12 mm", 12.0),
     ):
+        order = ndimage.gaussian_filter(field, scale_mm / image.zooms_mm)[inside]
         array = np.where(inside, 0, image.array)
-        array[inside] = np.sort(image.array[inside])[np.argsort(np.argsort(field[inside]))]
+        array[inside] = np.sort(image.array[inside])[np.argsort(np.argsort(order))]
         yield what, Volume(array, image.affine)
-    for axis in range(3):
+
+
+def lies(image: Volume) -> Iterator[tuple[str, Volume]]:
+    """The same voxels under headers that lie."""
+    for axis, name in enumerate("xyz"):
         for degrees in (90, 180):
             turn = next(t for t in pose.right_angle_turns() if is_turn(t, axis, degrees))
-            yield f"turned {degrees} about {'xyz'[axis]}", lying(image, turn)
-        if axis > 0:
+            yield f"turned {degrees} about {name}", lying(image, turn)
+        yield f"{'xyz'.replace(name, '')} exchanged", lying(image, np.eye(3)[exchanged(axis)])
+        if axis > 0:  # a mirror from left to right is one that no template can tell
+            yield f"mirrored {name}", lying(image, np.diag(np.where(np.arange(3) == axis, -1.0, 1.0)))
+        for factor in (2.0, 0.5):
             yield (
-                f"mirrored {'xyz'[axis]}",
-                lying(image, np.diag([-1.0 if a == axis else 1.0 for a in range(3)])),
+                f"size {factor:g} {name}",
+                lying(image, np.diag(np.where(np.arange(3) == axis, factor, 1.0))),
             )
+    for factor in (2.0, 0.5):
+        yield f"size {factor:g}", lying(image, factor * np.eye(3))
+
+
+def halves(image: Volume, inside: masks.BoolArray) -> Iterator[tuple[str, Volume]]:
+    """Half of the brain or head alone, on the whole grid and on half of it."""
+    for axis, name in enumerate("xyz"):
         middle = int(np.argwhere(inside)[:, axis].mean())
-        for upper in (False, True):
-            lost = [slice(None)] * 3
-            lost[axis] = slice(None, middle) if upper else slice(middle, None)
-            array = image.array.copy()
-            array[tuple(lost)] = 0
-            yield f"half {'xyz'[axis]}{'+' if upper else '-'}", Volume(array, image.affine)
+        for side, kept in (("+", slice(middle, None)), ("-", slice(None, middle))):
+            box = tuple(kept if other == axis else slice(None) for other in range(3))
+            array = np.zeros_like(image.array)
+            array[box] = image.array[box]
+            yield f"half {name}{side}", Volume(array, image.affine)
+            start = [part.start or 0 for part in box]
+            yield f"cropped {name}{side}", Volume(image.array[box], image.affine @ spaces.translation(start))
+
+
+def exchanged(axis: int) -> list[int]:
+    """The order of axes in which the two others change places."""
+    order = [2, 1, 0] if axis == 1 else [1, 0, 2] if axis == 2 else [0, 2, 1]
+    return order
 
 
 def is_turn(turn: np.ndarray, axis: int, degrees: int) -> bool:

@@ -1,7 +1,8 @@
 """Memory and temporary files of many registrations in one worker: flat, and none.
 
 One scan is registered to the hub again and again; resident memory after the tenth is compared with that after
-the last (`python benchmarks/registration_memory.py [TIMES]`, 100 unless told).
+the last (`python benchmarks/registration_memory.py [TIMES]`, 100 unless told). Temporary files go into a
+folder of their own, so that those of other programs do not count.
 """
 
 from __future__ import annotations
@@ -30,11 +31,15 @@ def main() -> int:
     times = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     with tempfile.TemporaryDirectory() as folder:
         scan, workspace = one_scan(Path(folder))
-        before, kept = set(os.listdir(tempfile.gettempdir())), []
-        for _ in range(times):
+        scratch, kept = Path(folder) / "scratch", []
+        scratch.mkdir()
+        os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
+        for number in range(1, times + 1):
             register.register_to_hub(scan, load_hub(), workspace, CONFIG)
             kept.append(resident_mb())
-        left = set(os.listdir(tempfile.gettempdir())) - before
+            if number % WARM == 0:
+                print(f"{number:4} registrations: {kept[-1]:.0f} MB", file=sys.stderr, flush=True)
+        left = os.listdir(scratch)
     warm, last = kept[min(WARM, times) - 1], kept[-1]
     print(
         f"resident after {min(WARM, times)}: {warm:.0f} MB, after {times}: {last:.0f} MB; {sorted(left)} left"

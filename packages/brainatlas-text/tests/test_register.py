@@ -1,10 +1,12 @@
 """Affine registrations of a made-up person (the template with noise) and of what must be refused."""
 
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -185,6 +187,20 @@ def test_every_limit_refuses_and_names_its_key(figures, reason, key):
     assert refused is not None and refused.reason == reason and f"register.{key}" in refused.detail
     mirrored = check_transform(replace(GOOD, determinant=-1.3), "the hub", RegisterConfig())
     assert mirrored is not None and mirrored.reason == "mirrored"
+
+
+def test_memory_stays_flat_and_no_temporary_file_is_left(person, registered, tmp_path, monkeypatch):
+    """Some of the hundred of `benchmarks/registration_memory.py`, within the same tenth."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    resident = []
+    for _ in range(5):
+        assert isinstance(registered(*person), HubTransform)
+        resident.append(psutil.Process().memory_info().rss)
+    assert max(resident[2:]) < 1.1 * resident[1]
+    assert list(scratch.iterdir()) == []
 
 
 def test_a_pair_is_registered_without_the_hub(person, tmp_path):
