@@ -150,11 +150,13 @@ def test_what_ants_says_when_it_fails_is_passed_on(tmp_path):
 
 
 ENDLESS = """
+import signal
 import sys
 from pathlib import Path
 import numpy as np
 from brainatlas_text.engines import syn
 from brainatlas_text.volumes import Volume
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit an ignored one
 image = Volume(np.random.default_rng(0).random((90, 90, 90), np.float32), np.eye(4))
 where = Volume(np.ones(image.shape, np.uint8), image.affine)
 syn.register_syn(image, image, where, syn.SynSettings(iterations=(1, 1000)), Path(sys.argv[1]))
