@@ -83,12 +83,11 @@ def prepared(root: Path, workspace: Workspace, number: int) -> list[PreparedScan
     found = find(tuple(name for name in SOURCES if (root / name).is_dir()), root, Selection()).scans
     place = {scan.key: [s.key for s in found if s.source == scan.source].index(scan.key) for scan in found}
     scans: list[PreparedScan] = []
-    for scan in sorted(found, key=lambda scan: (scan.dseg is None, place[scan.key], scan.key)):
-        if (len(scans) < number and sum(s.dseg is not None for s in scans) < number) or scan.dseg is None:
-            result = prepare.prepare(scan, workspace, PrepareConfig(bias_correction=False))
-            scans += [result] if isinstance(result, PreparedScan) else []
-        if len(scans) >= number:
+    for scan in sorted(found, key=lambda scan: (place[scan.key], scan.dseg is None, scan.key)):
+        if len(scans) == number:
             break
+        result = prepare.prepare(scan, workspace, PrepareConfig(bias_correction=False))
+        scans += [result] if isinstance(result, PreparedScan) else []
     return scans
 
 
@@ -126,7 +125,8 @@ def bend(
     others = [
         scan for scan in scans if scan.dseg is None and scan.subject not in {s.subject for s in labeled}
     ]
-    if not labeled or not others or number == 0:
+    if not labeled or not others:
+        print("nothing bent: antspyx, a labeled scan and one of somebody else without labels are needed")
         return
     warps: dict[str, HubWarp] = {}
     for scan in (*labeled, others[0]):
