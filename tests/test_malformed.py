@@ -407,6 +407,7 @@ def test_the_build_goes_on_and_says_that_scans_were_rejected(built):
     assert "Traceback" not in built.errors and "Warning" not in built.errors
     stages = [line.split()[0] for line in built.errors.strip().splitlines()]
     assert set(built.summary["seconds"]) <= set(stages) <= {*built.summary["seconds"], "look"}
+    stages = [stage for stage in stages if stage != "look"]  # a page after each of several stages
     assert len(stages) == len(set(stages))  # one line a stage, nothing else
     assert built.peak_bytes < MAX_RSS_BYTES
 
