@@ -141,15 +141,18 @@ def _feature(kind: Any) -> dict[str, Any]:
     return {"dtype": kind}
 
 
-def _body(facts: CardFacts) -> str:
+def _split_rows(shards: Sequence[Shard]) -> list[tuple[str, int, int, str]]:
     by_split: dict[str, list[Shard]] = defaultdict(list)
-    for shard in facts.shards:
+    for shard in shards:
         by_split[shard.split].append(shard)
-    rows = [
+    return [
         (split, len(found), sum(s.num_samples for s in found), f"{sum(s.num_bytes for s in found) / 1e6:.1f}")
         for split in SPLITS
         if (found := by_split[split])
     ]
+
+
+def _body(facts: CardFacts) -> str:
     pairs = facts.pairs
     planned = [(name, pairs[name]) for name in ("planned", *SPLITS, "dropped")]
     rejected = [(r.stage, r.key, r.reason, r.detail) for r in facts.rejections]
@@ -168,7 +171,7 @@ the pose of another scan. However many slices there are, that is the number of i
 
 By person: no person is in two splits, as the moving or as the fixed scan.
 
-{_table(("split", "shards", "slices", "MB"), rows)}
+{_table(("split", "shards", "slices", "MB"), _split_rows(facts.shards))}
 {_table(("pairs", "number"), planned)}
 Slices cut: {facts.slices_seen}; kept: {facts.slices_kept}; empty: {facts.slices_seen - facts.slices_kept}.
 {facts.empty_rule}

@@ -33,7 +33,7 @@ from brainatlas_text.records import VoterRule
 
 VERSION = 2
 LEVELS = (Search(block_mm=8.0, step_mm=1.5, radius=2), Search(block_mm=5.0, step_mm=1.0, radius=2))
-"""Chosen by `benchmarks/label_methods.py`; docs/decisions/0012-label-fusion.md has what else was tried."""
+"""Coarse, then fine; docs/decisions/0012-label-fusion.md has what else was tried."""
 
 
 class LabelConfig(BaseModel):
