@@ -31,7 +31,7 @@ from brainatlas_text.engines import block_matching, intensity_model, votes
 from brainatlas_text.engines.block_matching import Search, Shifts
 from brainatlas_text.records import VoterRule
 
-VERSION = 2
+VERSION = 3
 LEVELS = (Search(block_mm=8.0, step_mm=1.5, radius=2), Search(block_mm=5.0, step_mm=1.0, radius=2))
 """Coarse, then fine; docs/decisions/0012-label-fusion.md has what else was tried."""
 
