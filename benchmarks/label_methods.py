@@ -22,20 +22,20 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from fusions import Method, methods
-from rich.console import Console
-from rich.table import Table
+from fusions import Candidate, Method, methods
+from fusions.tables import results, show, show_gains
 
 from brainatlas_text import label_folders, label_stages, propagate, scores, sources, stages, volumes, warp
 from brainatlas_text.console import TerminalProgress
 from brainatlas_text.distribute import Engine
-from brainatlas_text.propagate import Candidate, Target
+from brainatlas_text.engines import warps
+from brainatlas_text.engines.warps import PointMap
+from brainatlas_text.propagate import Target
 from brainatlas_text.recipe import load_recipe
 from brainatlas_text.records import PreparedScan, SourceScan
 from brainatlas_text.running import run_stage
@@ -76,6 +76,7 @@ def main() -> int:
         cases = [*bench.simulated(), *(bench.real() if args.real.is_dir() else ())]
         rows = [bench.measure(case, method) for case in cases for method in methods(args.search)]
     show(rows)
+    show_gains(rows)
     print(json.dumps(results(rows)))
     return 0
 
@@ -214,11 +215,20 @@ class Bench:
         own = places[scan.key]
         hub_from_target = warp.hub_from_scan(own.transform, own.warp, self.root)
 
-        def voter_from_target(key: str) -> warp.PointMap:
+        def voter_from_target(key: str) -> PointMap:
             voter = places[key]
             return hub_from_target.then(warp.scan_from_hub(voter.transform, voter.warp, self.root))
 
-        return target, list(propagate.candidates(target, self.atlases, voter_from_target, self.workspace))
+        moved = propagate.candidates(target, self.atlases, voter_from_target, self.workspace)
+        return target, [
+            Candidate(labels, self.moved_image(target, voter, voter_from_target(voter.key)))
+            for voter, labels in zip(self.atlases, moved, strict=True)
+        ]
+
+    def moved_image(self, target: Target, voter: PreparedScan, through: PointMap) -> np.ndarray:
+        """The voter's intensities on the target's box, which joint label fusion compares."""
+        image = volumes.load_prepared(self.root / voter.image)
+        return np.rint(warps.sample_image(through, target.affine, target.box, image)).astype(np.uint16)
 
 
 def people(folder: Path, source: str, count: int, sequences: dict[str, str]) -> Iterator[SourceScan]:
@@ -241,55 +251,6 @@ def people(folder: Path, source: str, count: int, sequences: dict[str, str]) -> 
 
 def tissue_map_of(scan: SourceScan) -> Path | None:
     return next(iter(sorted(scan.image.parent.glob(f"*{TISSUE_SUFFIX}"))), None)
-
-
-def standard(row: dict[str, Any]) -> list[float]:
-    names = scores.standard_names()
-    return [dice for name, dice in row["dice"].items() if name in names]
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    """A row a method, a column a group; the worst structure is the least mean over the group's scans."""
-    groups = list(dict.fromkeys(row["group"] for row in rows))
-    table = Table(title="mean Dice (worst structure); of tissues CSF / grey / white, filled grey")
-    for heading in ("method", *groups, "CPU s"):
-        table.add_column(heading)
-    for method in dict.fromkeys(row["method"] for row in rows):
-        mine = [row for row in rows if row["method"] == method]
-        cells = [cell([row for row in mine if row["group"] == group]) for group in groups]
-        table.add_row(method, *cells, f"{np.mean([row['seconds'] for row in mine]):.1f}")
-    Console(stderr=True, width=None if sys.stderr.isatty() else 160).print(table)
-
-
-def means(rows: list[dict[str, Any]]) -> dict[str, float]:
-    names = dict.fromkeys(name for row in rows for name in row["dice"])
-    return {name: float(np.mean([r["dice"][name] for r in rows if name in r["dice"]])) for name in names}
-
-
-def cell(rows: list[dict[str, Any]]) -> str:
-    found = means(rows)
-    if scores.FILLED in found:
-        return " / ".join(f"{found[name]:.3f}" for name in (*scores.TISSUES.values(), scores.FILLED))
-    named = {name: dice for name, dice in found.items() if name in scores.standard_names()}
-    worst = min(named, key=lambda name: named[name])
-    return f"{np.mean(list(named.values())):.3f} ({worst} {named[worst]:.2f})"
-
-
-def results(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For `run.py`: the default beside each other method."""
-    *others, ours = dict.fromkeys(row["method"] for row in rows)
-    out = []
-    for group, other in product(dict.fromkeys(row["group"] for row in rows), others):
-        here = [row for row in rows if row["group"] == group]
-        pair = [[row for row in here if row["method"] == name] for name in (ours, other)]
-        wanted = scores.TISSUES.values() if "tissues" in group else scores.standard_names()
-        found = [means(some) for some in pair]
-        dice = [float(np.mean([dices[name] for name in wanted if name in dices])) for dices in found]
-        seconds = [float(np.mean([row["seconds"] for row in some])) for some in pair]
-        for what, unit, (mine, plain) in (("mean Dice", "Dice", dice), ("fusion", "CPU s", seconds)):
-            row = {"what": f"{group}: {what}", "unit": unit, "ours": mine, "plain": plain}
-            out.append(row | {"plain_is": other, "repeats": len(pair[0])})
-    return out
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ class Lab:
         labels = volumes.load_prepared(self.root / prepared.dseg)
         through = warp.scan_from_hub(affine, bent, self.root)
         whole = ((0, 0, 0), grid.shape)
-        return warps.sample(through, grid.affine, whole, labels, labels)[0], seconds
+        return warps.sample_labels(through, grid.affine, whole, labels), seconds
 
     def bend(
         self, scan: PreparedScan, affine: HubTransform, config: WarpConfig, inputs: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -15,9 +15,18 @@ from scipy import ndimage
 
 from brainatlas_text import fuse
 from brainatlas_text.labels import canonical_table
-from brainatlas_text.propagate import Candidate, Target
+from brainatlas_text.propagate import Target
 
 Labels = np.ndarray
+
+
+class Candidate(NamedTuple):
+    """What a voter proposes for the target's box, and its intensities there."""
+
+    labels: Labels
+    image: np.ndarray
+
+
 Fusion = Callable[[Target, list[Candidate]], Labels]
 
 

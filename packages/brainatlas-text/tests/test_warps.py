@@ -69,7 +69,8 @@ def test_a_chain_samples_as_itk_resamples(tmp_path):
     target = np.diag([1.5, 2.5, 1.5, 1.0])
     steps = (an_affine(1), smooth_field(2), an_affine(4))
     box = ((1, 2, 4), (40, 28, 34))
-    nearest, linear = warps.sample(PointMap(steps), target, box, labels, image)
+    nearest = warps.sample_labels(PointMap(steps), target, box, labels)
+    linear = warps.sample_image(PointMap(steps), target, box, image)
 
     composite = sitk.CompositeTransform(3)
     for place, step in reversed(list(enumerate(steps))):
@@ -108,7 +109,8 @@ def test_without_fields_it_is_the_affine_resampling_of_rendering():
     labels = Volume(rng.integers(0, 9, image.shape).astype(np.uint8), image.affine)
     target, box, affine = np.diag([1.0, 2.0, 1.5, 1.0]), ((2, 0, 3), (20, 15, 12)), an_affine(1)
     vox = spaces.invert(image.affine) @ affine @ target
-    nearest, linear = warps.sample(PointMap((affine,)), target, box, labels, image)
+    nearest = warps.sample_labels(PointMap((affine,)), target, box, labels)
+    linear = warps.sample_image(PointMap((affine,)), target, box, image)
     assert (nearest == resample.nearest(labels.array, vox, box)).mean() > 0.999  # but for ties
     np.testing.assert_allclose(linear, resample.linear(image.array, vox, box), atol=0.1)
 
@@ -116,7 +118,8 @@ def test_without_fields_it_is_the_affine_resampling_of_rendering():
 def test_no_step_at_all_copies_the_voxels():
     labels = Volume(np.arange(60, dtype=np.uint8).reshape(3, 4, 5), OBLIQUE)
     image = Volume(labels.array.astype(np.uint16), OBLIQUE)
-    nearest, linear = warps.sample(PointMap(()), OBLIQUE, ((0, 0, 0), (3, 4, 5)), labels, image)
+    nearest = warps.sample_labels(PointMap(()), OBLIQUE, ((0, 0, 0), (3, 4, 5)), labels)
+    linear = warps.sample_image(PointMap(()), OBLIQUE, ((0, 0, 0), (3, 4, 5)), image)
     np.testing.assert_array_equal(nearest, labels.array)
     np.testing.assert_allclose(linear[1:-1, 1:-1, 1:-1], image.array[1:-1, 1:-1, 1:-1], atol=1e-4)
 

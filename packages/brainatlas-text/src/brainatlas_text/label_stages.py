@@ -111,7 +111,7 @@ def _label(
         return hub_from_target.then(warp.scan_from_hub(placed[voter].transform, placed[voter].warp, root))
 
     proposed = propagate.candidates(target, voters, voter_from_target, workspace)
-    fused = fuse.fuse(target.image, target.inside, target.zooms_mm, (c.labels for c in proposed), config)
+    fused = fuse.fuse(target.image, target.inside, target.zooms_mm, proposed, config)
     paths = [Path("work/labels") / f"{scan.key}_{name}.nii.gz" for name in ("dseg", "agreement")]
     for path, array in zip(paths, (fused.labels, fused.agreement), strict=True):
         write_volume(root / path, Volume(target.uncropped(array), target.affine), "uint8")

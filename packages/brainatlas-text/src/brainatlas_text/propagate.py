@@ -1,8 +1,8 @@
-"""Carry the labeled people's images and label maps to a scan, in one resampling.
+"""Carry the labeled people's label maps to a scan, in one resampling.
 
 Input: the target scan, the voters (scans with labels of their own) and for each voter the map from points of
 the target to points of the voter (RAS+ mm): an affine, or affines and warps composed through the hub. Output:
-one candidate a voter, cropped to the box of the target's brain.
+one label map a voter, cropped to the box of the target's brain.
 """
 
 from __future__ import annotations
@@ -51,17 +51,6 @@ class Target:
         return full
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Candidate:
-    """What one voter proposes for the target's box; not yet cut to the target's brain mask."""
-
-    voter: str
-    labels: NDArray[np.uint8]
-    """Canonical numbers, 0 where the voter has none; outer CSF never votes."""
-    image: NDArray[np.uint16]
-    """The voter's intensities, 0 outside of its brain."""
-
-
 def read_target(scan: PreparedScan, workspace: Workspace) -> Target:
     """Read the scan that is labeled."""
     mask = volumes.load_prepared(workspace.root / scan.mask)
@@ -83,19 +72,19 @@ def candidates(
     voters: Iterable[PreparedScan],
     voter_from_target: Callable[[str], PointMap],
     workspace: Workspace,
-) -> Iterator[Candidate]:
-    """Yield one candidate a voter, in the voters' order; `voter_from_target` gives a voter's map by its key.
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield what each voter proposes for the target's box; `voter_from_target` gives the map of a key.
 
-    One voter's volumes and fields are in memory at a time.
+    Canonical numbers, 0 where the voter has none; outer CSF never votes. Not yet cut to the target's brain
+    mask. One voter's labels and fields are in memory at a time.
     """
     for voter in voters:
         if voter.dseg is None:
             raise ValueError(f"{voter.key} has no labels to vote with")
         labels = volumes.load_prepared(workspace.root / voter.dseg)
-        image = volumes.load_prepared(workspace.root / voter.image)
-        moved, values = warps.sample(voter_from_target(voter.key), target.affine, target.box, labels, image)
+        moved = warps.sample_labels(voter_from_target(voter.key), target.affine, target.box, labels)
         moved[moved == OUTER_CSF] = 0
-        yield Candidate(voter=voter.key, labels=moved, image=np.rint(values).astype(np.uint16))
+        yield moved
 
 
 def _slices(box: resample.Box) -> tuple[slice, slice, slice]:

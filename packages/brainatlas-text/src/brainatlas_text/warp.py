@@ -162,8 +162,9 @@ def _onto(grid: Volume, through: PointMap, image: Volume, mask: Volume) -> _Brai
     sigmas = np.where(image.zooms_mm < 0.9 * grid.zooms_mm, 0.4 * grid.zooms_mm / image.zooms_mm, 0.0)
     smooth = Volume(ndimage.gaussian_filter(unit, sigmas), image.affine)
     whole = ((0, 0, 0), grid.shape)
-    labels, values = warps.sample(through, grid.affine, whole, Volume(mask.array, mask.affine), smooth)
-    return _Brain(Volume(values, grid.affine), labels > 0)
+    values = warps.sample_image(through, grid.affine, whole, smooth)
+    shown = warps.sample_labels(through, grid.affine, whole, mask)
+    return _Brain(Volume(values, grid.affine), shown > 0)
 
 
 def _near(brain: NDArray[np.bool_], grid: Volume) -> Volume:

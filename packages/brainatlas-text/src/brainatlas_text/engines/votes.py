@@ -65,7 +65,7 @@ def most_likely(
     block = shifts[0].block_vox
     best = np.full(inside.shape, -np.inf, dtype=np.float32)
     winners = np.zeros(inside.shape, dtype=np.uint8)
-    for label, box in _boxes(np.concatenate((votes, unmoved)), zooms_mm):
+    for label, box in _boxes(votes, unmoved, zooms_mm):
         folded = _is_folded(label)
         prior = np.zeros(best[box].shape, dtype=np.float32)
         corner = np.array([axis.start for axis in box])
@@ -97,16 +97,16 @@ def _weights(shifts: Sequence[Shifts]) -> NDArray[np.float32]:
 
 
 def _boxes(
-    votes: NDArray[np.uint8], zooms_mm: NDArray[np.float64]
+    votes: NDArray[np.uint8], unmoved: NDArray[np.uint8], zooms_mm: NDArray[np.float64]
 ) -> list[tuple[int, tuple[slice, slice, slice]]]:
     """Each proposed label, ascending, with the box of its votes and of their blur."""
-    present = np.unique(votes)
     margin = np.ceil(3 * _FAR_BLUR_MM / zooms_mm).astype(int)
     low = np.full((256, 3), np.iinfo(np.int64).max)
     high = np.full((256, 3), -1)
-    _extents(votes, low, high)
+    for maps in (votes, unmoved):
+        _extents(maps, low, high)
     found = []
-    for label in present.tolist():
+    for label in np.flatnonzero(high[:, 0] >= 0).tolist():
         start = np.maximum(low[label] - margin, 0)
         stop = np.minimum(high[label] + 1 + margin, votes.shape[1:])
         i, j, k = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))

@@ -12,7 +12,7 @@ as ITK has it; those made by SyN end in zero at their border, so nothing tears t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,27 +60,23 @@ class PointMap:
         return moved.reshape(np.shape(points_mm))
 
 
-def sample(
-    through: PointMap, target_affine: Affine, box: Box, labels: Volume, image: Volume
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """What lies at the mapped points of a box of the target's grid: nearest labels, linear intensities.
+def sample_labels(through: PointMap, target_affine: Affine, box: Box, labels: Volume) -> NDArray[np.uint8]:
+    """The label (uint8) nearest to each mapped point of a box of the target's grid, 0 outside of theirs.
 
-    Labels (uint8) and image share one grid; points outside of it read 0. `target_affine` is the full grid's.
+    `target_affine` is the full grid's.
     """
-    if labels.shape != image.shape:
-        raise ValueError(f"labels of shape {labels.shape} do not lie on the image's grid, {image.shape}")
-    (i, j, k), shape = box
-    to_first, steps, from_last = _ends(through, target_affine, labels.affine)
-    nearest, linear = np.empty(shape, dtype=np.uint8), np.empty(shape, dtype=np.float32)
-    points = np.empty((shape[1] * shape[2], 3))
-    for slab in range(shape[0]):
-        _grid_points(to_first, i + slab, j, k, shape[2], points)
-        for step in steps:
-            _advance(points, step)
-        _transform(points, from_last)
-        _nearest_at(labels.array, points, nearest[slab].reshape(-1))
-        _linear_at(image.array, points, linear[slab].reshape(-1))
-    return nearest, linear
+    found = np.empty(box[1], dtype=np.uint8)
+    for slab, points in _slabs(through, target_affine, labels.affine, box):
+        _nearest_at(labels.array, points, found[slab].reshape(-1))
+    return found
+
+
+def sample_image(through: PointMap, target_affine: Affine, box: Box, image: Volume) -> NDArray[np.float32]:
+    """The linear intensity at each mapped point of a box of the target's grid, 0 outside of the image's."""
+    found = np.empty(box[1], dtype=np.float32)
+    for slab, points in _slabs(through, target_affine, image.affine, box):
+        _linear_at(image.array, points, found[slab].reshape(-1))
+    return found
 
 
 def determinants(field: Field) -> NDArray[np.float32]:
@@ -125,11 +121,26 @@ def read_field(path: Path) -> Field:
     return Field(np.ascontiguousarray(array[:, :, :, 0] * _LPS_SIGNS), np.array(image.affine, dtype=float))
 
 
+def _slabs(
+    through: PointMap, target_affine: Affine, source_affine: Affine, box: Box
+) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """The mapped points (voxels of the source) of one slab of the box after the other, in one buffer."""
+    (i, j, k), shape = box
+    to_first, steps, from_last = _ends(through, target_affine, source_affine)
+    points = np.empty((shape[1] * shape[2], 3))
+    for slab in range(shape[0]):
+        _grid_points(to_first, i + slab, j, k, shape[2], points)
+        for step in steps:
+            _advance(points, step)
+        _transform(points, from_last)
+        yield slab, points
+
+
 def _ends(
-    through: PointMap, target_affine: Affine, voter_affine: Affine
+    through: PointMap, target_affine: Affine, source_affine: Affine
 ) -> tuple[Affine, list[Affine | Field], Affine]:
     """The map from voxel to voxel: its first affine, the steps between, its last affine."""
-    first, *steps = _merged((target_affine, *through.steps, spaces.invert(voter_affine)))
+    first, *steps = _merged((target_affine, *through.steps, spaces.invert(source_affine)))
     last = steps.pop() if steps else np.eye(4)
     if isinstance(first, Field) or isinstance(last, Field):  # begins and ends with affines, merged or not
         raise TypeError("a chain of voxels begins and ends with affines")
