@@ -66,7 +66,7 @@ def test_sentences_are_added_and_words_replaced(tmp_path: Path) -> None:
         '[sequence]\nT2w = ["T2"]\n[styles.short]\nopening = ["{A_sequence} {plane} picture, {position}."]\n',
     )
     shipped, mine = caption.load_phrases("en"), caption.load_phrases("en", extra=path)
-    assert len(mine.styles["short"].opening) == len(shipped.styles["short"].opening) + 1
+    assert len(mine.styles["short"].templates) == len(shipped.styles["short"].templates) + 1
     assert mine.words["sequence"]["T2w"] == ("T2",)
     assert shipped.words["sequence"]["T2w"][0] == "T2-weighted"
 

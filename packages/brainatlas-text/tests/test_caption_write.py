@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -268,3 +269,36 @@ def test_every_named_structure_has_phrases_in_both_languages() -> None:
         for structure in canonical_table().values():
             if structure.named:
                 assert phrases.structures[structure.name].midline == (structure.side == "midline")
+
+
+def test_the_sentences_of_a_sample_are_told_without_its_facts() -> None:
+    for key in KEYS[:50]:
+        (written,) = caption.write(FACTS, seed=1, key=key, styles=("full",))
+        opening, body = caption.sentences_of(1, key, "full", "en")
+        for template in (opening, body):
+            own = max(re.split(r"\{\w+\}|[\[\]]", template), key=len)
+            assert own in written.text
+    assert len(caption.sentences_of(1, KEYS[0], "short", "fr")) == 1
+
+
+def test_sentences_are_told_of_samples_only() -> None:
+    with pytest.raises(PhraseError, match="key 'k': expected one of a sample"):
+        caption.sentences_of(1, "k", "full", "en")
+
+
+def test_a_plane_may_have_sentences_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'language = "en"\n[styles.full.sagittal]\nopening = ["Looking sideways: {a_plane} slice."]\n',
+        encoding="utf-8",
+    )
+    phrases = {"en": caption.load_phrases("en", path)}
+    found = {
+        plane: any(
+            "sideways" in caption.write(f, seed=1, key=k, styles=("full",), phrases=phrases)[0].text
+            for f in [replace(FACTS, plane=plane)]
+            for k in KEYS
+        )
+        for plane in PLANES
+    }
+    assert found == {"axial": False, "coronal": False, "sagittal": True}

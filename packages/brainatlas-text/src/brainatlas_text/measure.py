@@ -24,7 +24,6 @@ from brainatlas_text.labels import Structure
 from brainatlas_text.records import PLANES, Plane, StructureMeasure
 
 VERSION = 1
-VERSION = 1
 NORMAL_AXIS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 _NUM_LABELS = 256
 _IN_PLANE = np.array([[1, 2], [0, 2], [0, 1]])

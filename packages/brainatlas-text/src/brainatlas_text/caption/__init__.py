@@ -9,7 +9,7 @@ from brainatlas_text.caption.loading import load_phrases
 from brainatlas_text.caption.phrases import Phrases
 from brainatlas_text.caption.read import StatedFacts, StatedStructure, read
 from brainatlas_text.caption.tokens import BUDGETS, Budget
-from brainatlas_text.caption.write import write
+from brainatlas_text.caption.write import sentences_of, write
 
 VERSION = 1
 """Part of what samples depend on; raise it when the same phrases come to be written differently."""
@@ -24,7 +24,6 @@ __all__ = [
     "disagreements",
     "load_phrases",
     "read",
+    "sentences_of",
     "write",
 ]
-VERSION = 1
-"""Raised when the same facts would give other words."""

@@ -199,33 +199,42 @@ def _structure(
 
 
 def _styles(top: Table, slots: frozenset[str]) -> dict[str, Style]:
-    keys = ("opening", "body", "sizes", "at_most", "smallest_mm2", "after_others")
-    styles: dict[str, Style] = {}
-    for name, table in top.table("styles").tables().items():
-        sizes = table.take("sizes", str)
-        if sizes not in get_args(Sizes):
-            table.fail(f"{table.path}.sizes is {sizes!r}; known: {', '.join(get_args(Sizes))}", f'"{sizes}"')
-        styles[name] = Style(
-            opening=table.templates("opening", slots, brackets=True),
-            body=table.templates("body", slots, brackets=True, optional=True),
-            sizes=sizes,
-            at_most=table.take("at_most", int, None),
-            smallest_mm2=float(table.take("smallest_mm2", (int, float), 0.0)),
-            after_others=frozenset(table.words("after_others", optional=True)),
-        )
-        table.close(keys)
-        _check_style(table, styles[name])
-    return styles
+    return {name: _style(table, slots) for name, table in top.table("styles").tables().items()}
+
+
+def _style(table: Table, slots: frozenset[str]) -> Style:
+    sizes = table.take("sizes", str)
+    if sizes not in get_args(Sizes):
+        table.fail(f"{table.path}.sizes is {sizes!r}; known: {', '.join(get_args(Sizes))}", f'"{sizes}"')
+    opening = table.templates("opening", slots, brackets=True)
+    body = table.templates("body", slots, brackets=True, optional=True)
+    own: dict[Plane, dict[str, tuple[Template, ...]]] = {}
+    for plane in PLANES:
+        of_plane = table.table(plane, optional=True)
+        own[plane] = {
+            key: of_plane.templates(key, slots, brackets=True, optional=True) for key in ("opening", "body")
+        }
+        of_plane.close(("opening", "body"))
+    style = Style(
+        opening={plane: (*opening, *own[plane]["opening"]) for plane in PLANES},
+        body={plane: (*body, *own[plane]["body"]) for plane in PLANES},
+        sizes=sizes,
+        at_most=table.take("at_most", int, None),
+        smallest_mm2=float(table.take("smallest_mm2", (int, float), 0.0)),
+        after_others=frozenset(table.words("after_others", optional=True)),
+    )
+    table.close(("opening", "body", "sizes", "at_most", "smallest_mm2", "after_others", *PLANES))
+    _check_style(table, style)
+    return style
 
 
 def _check_style(table: Table, style: Style) -> None:
-    for template in style.opening:
+    for template in (template for opening in style.opening.values() for template in opening):
         for slot in sorted(template.required & MAY_BE_UNKNOWN):
             problem = f"{{{slot}}} may be unknown; put it in [brackets]"
             table.fail(f"{problem}, in {template.source!r}", template.source)
-    templates = (*style.opening, *style.body)
-    if any("structures" in template.slots for template in templates):
-        for template in templates:
+    if any("structures" in template.slots for template in style.templates):
+        for template in style.templates:
             for slot in sorted(template.slots & SIDE_LISTS):
                 problem = f"{{{slot}}} in a style with {{structures}} would name structures twice"
                 table.fail(f"{problem}, in {template.source!r}", template.source)
@@ -239,7 +248,7 @@ def _refuse_spoken_facts(top: Table, phrases: Phrases) -> None:
     longest_first = sorted(map(re.escape, words), key=len, reverse=True)
     spoken = re.compile(r"(?<!\w)(?:" + "|".join(longest_first) + r")(?!\w)", re.IGNORECASE)
     for style in phrases.styles.values():
-        for template in (*style.opening, *style.body):
+        for template in style.templates:
             if found := spoken.search(template.literal):
                 problem = f"the sentence itself says {found[0]!r}, which only a field may say"
                 top.fail(f"{problem}, in {template.source!r}", template.source)

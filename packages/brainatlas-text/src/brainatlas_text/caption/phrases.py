@@ -74,8 +74,10 @@ class StructurePhrases:
 class Style:
     """The sentences of one style and what its list of structures holds."""
 
-    opening: tuple[Template, ...]
-    body: tuple[Template, ...]
+    opening: Mapping[Plane, tuple[Template, ...]]
+    """The first sentence: those for every plane and the plane's own."""
+    body: Mapping[Plane, tuple[Template, ...]]
+    """The second, left out where the slice has no structures; empty in a style of one sentence."""
     sizes: Sizes
     at_most: int | None
     """Structures named at most, left and right of one name counting once; None names all."""
@@ -83,6 +85,12 @@ class Style:
     """Structures under this area are not named, unless nothing else would be."""
     after_others: frozenset[str]
     """Structures that are named only after all others, such as tissue that fills every slice."""
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """All sentences, of every plane, each once."""
+        of_planes = (*self.opening.values(), *self.body.values())
+        return tuple(dict.fromkeys(template for templates in of_planes for template in templates))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -16,11 +16,11 @@ from typing import TypeVar
 from brainatlas_text.caption import structures as lists
 from brainatlas_text.caption.loading import load_phrases
 from brainatlas_text.caption.numbers import completed_years, percent, whole_mm
-from brainatlas_text.caption.phrases import PersonPhrases, Phrases
+from brainatlas_text.caption.phrases import PersonPhrases, Phrases, Style
 from brainatlas_text.caption.template import Template
 from brainatlas_text.caption.tokens import BUDGETS, Budget
 from brainatlas_text.errors import PhraseError
-from brainatlas_text.records import Caption, Plane, Sex, SliceFacts
+from brainatlas_text.records import PLANES, Caption, Plane, Sex, SliceFacts
 from brainatlas_text.records import Sequence as MriSequence
 
 _Option = TypeVar("_Option")
@@ -73,6 +73,28 @@ def write(
     return tuple(captions)
 
 
+def sentences_of(
+    seed: int, key: str, style: str, language: str, *, phrases: Phrases | None = None
+) -> tuple[str, ...]:
+    """Sources of the sentence templates that `write` chooses for a sample: opening, and body if any.
+
+    A body is left out where the slice shows no structure. `key` must be that of a sample: it ends in
+    `_<plane>-<index>`.
+    """
+    plane = key.rpartition("_")[2].rpartition("-")[0]
+    if plane not in PLANES:
+        raise PhraseError(f"key {key!r}: expected one of a sample, which ends in _axial-127 or the like")
+    table = phrases or load_phrases(language)
+    chosen = _sentences(table.styles[style], plane, _Choices(seed, key, style, language))
+    return tuple(template.source for template in chosen if template)
+
+
+def _sentences(style: Style, plane: Plane, choices: _Choices) -> tuple[Template, Template | None]:
+    """Opening and body; what `choices` is asked for first."""
+    opening = choices.pick(style.opening[plane])
+    return opening, choices.pick(style.body[plane]) if style.body[plane] else None
+
+
 def _caption(
     facts: SliceFacts,
     named: Sequence[lists.NamedStructure],
@@ -82,8 +104,7 @@ def _caption(
     budget: Budget,
 ) -> Caption:
     style = phrases.styles[style_name]
-    opening = choices.pick(style.opening)
-    body = choices.pick(style.body) if style.body else None
+    opening, body = _sentences(style, facts.plane, choices)
     values = _values(facts, phrases, choices)
     wanted = opening.slots | (body.slots if body else frozenset())
     items = lists.items(named, style, phrases, by_side="structures" not in wanted)
