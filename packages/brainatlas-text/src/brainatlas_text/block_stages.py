@@ -13,11 +13,14 @@ from pydantic import TypeAdapter
 
 from brainatlas_text import caption, measure, render, samples, shards
 from brainatlas_text.plan import draw
-from brainatlas_text.records import Plane, PlannedPair, Sample, Shard
+from brainatlas_text.records import Plane, PlannedPair, RenderCounts, Sample, Shard
 from brainatlas_text.registrations import PairAffines
 from brainatlas_text.samples import ReadyScan, SampleSettings
 from brainatlas_text.tasks import Outcome, Task
 from brainatlas_text.workspace import Workspace, digest
+
+CROPPED = 0.001
+"""Share of a brain outside of its frame above which a volume counts as cropped; less is rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,17 +28,20 @@ class BlockResult:
     """What rendering a block gave, or all of them."""
 
     shards: tuple[Shard, ...]
-    slices_seen: int
-    """Slices of the blocks' volumes that were candidates, by the frame and `slice_step`."""
-    slices_kept: int
+    counts: RenderCounts
 
 
 def total(blocks: Sequence[BlockResult]) -> BlockResult:
     """What all blocks gave together."""
     return BlockResult(
         shards=tuple(shard for block in blocks for shard in block.shards),
-        slices_seen=sum(block.slices_seen for block in blocks),
-        slices_kept=sum(block.slices_kept for block in blocks),
+        counts=RenderCounts(
+            slices_seen=sum(block.counts.slices_seen for block in blocks),
+            slices_kept=sum(block.counts.slices_kept for block in blocks),
+            volumes_shown=sum(block.counts.volumes_shown for block in blocks),
+            volumes_cropped=sum(block.counts.volumes_cropped for block in blocks),
+            most_cropped=max((block.counts.most_cropped for block in blocks), default=0.0),
+        ),
     )
 
 
@@ -77,23 +83,30 @@ def _block(
     settings: SampleSettings,
 ) -> Outcome:
     split, source, number = name
-    rendered: dict[Plane, list[Sample]] = defaultdict(list)
+    made: dict[Plane, list[Sample]] = defaultdict(list)
+    seen, shown, shares_cropped = 0, 0, []
     for pair in sorted(pairs, key=lambda p: p.moving):  # one moving scan after the other: each is read once
-        moving, fixed = scans[pair.moving], scans[pair.fixed]
-        moving_from_fixed = affines.moving_from_fixed(pair.moving, pair.fixed)
-        for item in samples.pair_samples(root, pair, moving, fixed, moving_from_fixed, settings):
-            rendered[item.plane].append(item.sample)
+        moving, config = scans[pair.moving], settings.render
+        affine = affines.moving_from_fixed(pair.moving, pair.fixed)
+        rendered = samples.rendered_pair(root, moving, scans[pair.fixed], affine, config.frame)
+        items = list(samples.pair_samples(pair, moving, rendered, settings))
+        for item in items:
+            made[item.plane].append(item.sample)
+        seen += sum(rendered.frame.num_slices(plane, config.slice_step) for plane in config.planes)
+        shown += bool(items)
+        shares_cropped.append(rendered.share_cropped)
     workspace, written = Workspace(root), []
-    for plane, members in sorted(rendered.items()):
+    for plane, members in sorted(made.items()):
         mixed = sorted(members, key=lambda sample: draw(settings.seed, "shard", sample.key))
         written.append(shards.write_shard(workspace, split, source, plane, number, mixed))
-    planes, step = settings.render.planes, settings.render.slice_step
-    result = BlockResult(
-        shards=tuple(written),
-        slices_seen=len(pairs) * len(planes) * len(range(0, render.SIZE, step)),
-        slices_kept=sum(len(members) for members in rendered.values()),
+    counts = RenderCounts(
+        slices_seen=seen,
+        slices_kept=sum(len(members) for members in made.values()),
+        volumes_shown=shown,
+        volumes_cropped=sum(share > CROPPED for share in shares_cropped),
+        most_cropped=round(max(shares_cropped), 4),
     )
-    return result, [root / shard.path for shard in written]
+    return BlockResult(shards=tuple(written), counts=counts), [root / shard.path for shard in written]
 
 
 def _stated(scan: ReadyScan) -> list[Any]:

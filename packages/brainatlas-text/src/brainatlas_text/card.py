@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from brainatlas_text.plan import SPLITS
-from brainatlas_text.records import PLANES, Rejection, Shard, VoterRule
+from brainatlas_text.records import PLANES, Rejection, RenderCounts, Shard, VoterRule
 from brainatlas_text.voters import Tally
 
 _TEXT, _WHOLE, _NUMBER, _FLAG = "string", "int64", "float64", "bool"
@@ -79,8 +79,7 @@ class CardFacts:
     num_scans: Mapping[str, int]
     """Scans by source and sequence, such as `ixi T2w`."""
     pairs: Mapping[str, int]
-    slices_seen: int
-    slices_kept: int
+    rendered: RenderCounts
     empty_rule: str
     rejections: Sequence[Rejection]
     labels: LabelFacts
@@ -154,7 +153,8 @@ def _split_rows(shards: Sequence[Shard]) -> list[tuple[str, int, int, str]]:
 
 def _body(facts: CardFacts) -> str:
     pairs = facts.pairs
-    planned = [(name, pairs[name]) for name in ("planned", *SPLITS, "dropped")]
+    planned = [(name, pairs[name]) for name in ("planned", "dropped", *SPLITS)]
+    planned.append(("with at least one slice", facts.rendered.volumes_shown))
     rejected = [(r.stage, r.key, r.reason, r.detail) for r in facts.rejections]
     return f"""
 # BrainAtlas-Text
@@ -172,9 +172,8 @@ the pose of another scan. However many slices there are, that is the number of i
 By person: no person is in two splits, as the moving or as the fixed scan.
 
 {_table(("split", "shards", "slices", "MB"), _split_rows(facts.shards))}
-{_table(("pairs", "number"), planned)}
-Slices cut: {facts.slices_seen}; kept: {facts.slices_kept}; empty: {facts.slices_seen - facts.slices_kept}.
-{facts.empty_rule}
+{_table(("volumes", "number"), planned)}
+{_slices(facts.rendered)} {facts.empty_rule}
 
 ## A sample
 
@@ -209,6 +208,18 @@ A sample's `terms` names those of its image and of the labels' voters together.
 
 {_table(("stage", "scan", "reason", "detail"), rejected) if rejected else "None."}
 """
+
+
+def _slices(counted: RenderCounts) -> str:
+    """How many slices there are, and what of the brains they do not show."""
+    seen, kept = counted.slices_seen, counted.slices_kept
+    text = f"Slices cut: {seen}; kept: {kept}; empty: {seen - kept}."
+    if counted.volumes_cropped:
+        text += (
+            f" Of {counted.volumes_cropped} volumes a part of the brain lies outside of the frame and is not "
+            f"shown, {100 * counted.most_cropped:.1f} % of it at most."
+        )
+    return text
 
 
 def _voters(labels: LabelFacts) -> str:

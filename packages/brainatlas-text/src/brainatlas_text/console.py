@@ -134,6 +134,9 @@ def print_summary(summary: BuildSummary, out: str) -> None:
     for generation, number in summary.generations.items():
         carried = {"1": "their source's labels", "2": "labels voted here"}[generation]
         table.add_row(f"volumes with {carried}", str(number))
+    table.add_row("volumes with at least one slice", str(summary.volumes_shown))
+    if summary.volumes_cropped:
+        table.add_row("volumes with brain outside of the frame", str(summary.volumes_cropped))
     table.add_row("slices kept", str(summary.slices_kept))
     table.add_row("slices dropped as empty", str(summary.slices_dropped))
     table.add_row("shards", f"{summary.shards} ({summary.num_bytes / 1e6:.1f} MB)")

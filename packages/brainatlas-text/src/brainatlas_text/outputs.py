@@ -17,7 +17,7 @@ from brainatlas_text.card import CardFacts, LabelFacts, write_card
 from brainatlas_text.hub import Hub
 from brainatlas_text.quality_table import Registered, write_quality
 from brainatlas_text.recipe import Recipe
-from brainatlas_text.records import PlannedPair, Preparation, PreparedScan, Rejection, Shard
+from brainatlas_text.records import PlannedPair, Preparation, PreparedScan, Rejection, RenderCounts, Shard
 from brainatlas_text.samples import ReadyScan
 from brainatlas_text.shards import write_shard_table
 from brainatlas_text.sources import terms_of
@@ -100,9 +100,9 @@ def write_description(
     planned: Sequence[PlannedPair],
     shards: Sequence[Shard],
     rejections: Sequence[Rejection],
-    slices: tuple[int, int],
+    rendered: RenderCounts,
 ) -> None:
-    """Write the card and `provenance.json`; `slices` are those cut and those kept."""
+    """Write the card and `provenance.json`."""
     own = _own_labels(ready)
     people = {scan.prepared.subject: scan.prepared.source for scan in ready.values()}
     terms_by_source = {s.prepared.source: terms_of(s.prepared.terms) for s in ready.values()}
@@ -112,8 +112,7 @@ def write_description(
         num_subjects=Counter(people.values()),
         num_scans=Counter(f"{s.prepared.source} {s.prepared.sequence}" for s in ready.values()),
         pairs=plan.counts(planned),
-        slices_seen=slices[0],
-        slices_kept=slices[1],
+        rendered=rendered,
         empty_rule=f"A slice is empty when it shows less than {recipe.render.min_brain_mm2:g} mm² of brain.",
         rejections=rejections,
         labels=labels,
@@ -126,7 +125,7 @@ def write_description(
                     register.methods(recipe.register_, hub),
                     warp.methods(recipe.warp),
                     fuse.methods(recipe.label),
-                    render.METHODS,
+                    render.methods(recipe.render),
                 ),
             )
         ),

@@ -58,6 +58,10 @@ class BuildSummary:
     pairs: dict[str, int]
     generations: dict[str, int]
     """Kept volumes by generation: `1` with labels of their source's own, `2` with labels that were voted."""
+    volumes_shown: int
+    """Volumes of which at least one slice was kept."""
+    volumes_cropped: int
+    """Volumes whose brain lies in part outside of the frame's pictures."""
     slices_kept: int
     slices_dropped: int
     shards: int
@@ -126,8 +130,10 @@ def _through(run: Run, config: BuildConfig, found: Selected) -> BuildSummary:
         rejections=tuple(sorted(run.rejections, key=lambda r: (r.stage, r.key, r.detail))),
         pairs=plan.counts(planned),
         generations=outputs.generations(ready, planned),
-        slices_kept=made.slices_kept,
-        slices_dropped=made.slices_seen - made.slices_kept,
+        volumes_shown=made.counts.volumes_shown,
+        volumes_cropped=made.counts.volumes_cropped,
+        slices_kept=made.counts.slices_kept,
+        slices_dropped=made.counts.slices_seen - made.counts.slices_kept,
         shards=len(made.shards),
         num_bytes=sum(shard.num_bytes for shard in made.shards),
         seconds=run.seconds,
@@ -174,10 +180,9 @@ def _write(
 ) -> tuple[str, ...]:
     """Write what belongs beside the shards, and give what there is to note about labels."""
     facts = outputs.label_facts(ready, placed.lent, placed.splits, run.recipe)
-    slices = (made.slices_seen, made.slices_kept)
     outputs.write_tables(run.root, ready, placed.quality, planned, made.shards, run.rejections)
     outputs.write_description(
-        run.root, run.recipe, run.hub, ready, facts, planned, made.shards, run.rejections, slices
+        run.root, run.recipe, run.hub, ready, facts, planned, made.shards, run.rejections, made.counts
     )
     outputs.remove_stale(run.root, made.shards)
     return facts.notes

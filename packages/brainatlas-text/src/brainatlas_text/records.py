@@ -278,6 +278,21 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RenderCounts:
+    """What rendering volumes gave, counted."""
+
+    slices_seen: int
+    """Slices that were candidates, by the volumes' frames and `slice_step`."""
+    slices_kept: int
+    volumes_shown: int
+    """Volumes of which at least one slice was kept."""
+    volumes_cropped: int
+    """Volumes whose brain lies in part outside of what the frame's pictures show, by more than rounding."""
+    most_cropped: float
+    """The greatest share of a brain outside, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
     """One finished tar file."""
 

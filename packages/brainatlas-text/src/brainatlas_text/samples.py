@@ -1,7 +1,7 @@
 """Turn a planned pair into samples: render, measure and caption joined.
 
-`pair_samples` is a pure function of the pair and the stored scans, label maps and transforms: whatever asks
-for a sample again gets the same bytes.
+`rendered_pair`, then `pair_samples` are pure functions of the pair and the stored scans, label maps and
+transforms: whatever asks for a sample again gets the same bytes.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ from brainatlas_text.records import (
     StructureMeasure,
 )
 from brainatlas_text.registrations import HubTransform
-from brainatlas_text.render import RenderConfig, RenderedPair
+from brainatlas_text.render import Frame, FrameKind, RenderConfig, RenderedPair
 from brainatlas_text.shards import FORMAT_VERSION
 from brainatlas_text.spaces import Affine
-from brainatlas_text.volumes import Volume
 
 VERSION = 1
 
@@ -72,16 +71,27 @@ class PairSample:
     sample: Sample
 
 
+def rendered_pair(
+    root: Path, moving: ReadyScan, fixed: ReadyScan, moving_from_fixed: Affine, kind: FrameKind
+) -> RenderedPair:
+    """Read both scans and render the moving one in the fixed one's frame."""
+    frame = _frame(root / fixed.prepared.mask, fixed.prepared.digest, kind)
+    fixed_from_hub = spaces.invert(fixed.transform.matrix)
+    agreement = moving.labeled.agreement
+    scan = _moving_scan(
+        root / moving.prepared.image,
+        root / moving.prepared.mask,
+        root / moving.labeled.dseg,
+        root / agreement if agreement else None,
+        moving.prepared.digest + moving.labeled.digest,
+    )
+    return render.render_pair(scan, frame, moving_from_fixed, fixed_from_hub)
+
+
 def pair_samples(
-    root: Path,
-    pair: PlannedPair,
-    moving: ReadyScan,
-    fixed: ReadyScan,
-    moving_from_fixed: Affine,
-    settings: SampleSettings,
+    pair: PlannedPair, moving: ReadyScan, rendered: RenderedPair, settings: SampleSettings
 ) -> Iterator[PairSample]:
-    """Render a pair and yield its samples, plane by plane, slices in ascending order."""
-    rendered = _render(root, moving, fixed, moving_from_fixed)
+    """The samples of a rendered pair, plane by plane, slices in ascending order."""
     measures = measure.measure_slices(
         rendered.labels,
         rendered.agreement,
@@ -118,8 +128,8 @@ def _sample(
     prepared, labeled = moving.prepared, moving.labeled
     return Sample(
         key=key,
-        image_png=png.encode_grey(render.picture(rendered.image, rendered.start, facts.plane, facts.index)),
-        label_png=png.encode_grey(render.picture(rendered.labels, rendered.start, facts.plane, facts.index)),
+        image_png=png.encode_grey(render.picture(rendered.image, rendered, facts.plane, facts.index)),
+        label_png=png.encode_grey(render.picture(rendered.labels, rendered, facts.plane, facts.index)),
         text=captions[0].text,
         facts={
             "format_version": FORMAT_VERSION,
@@ -163,20 +173,6 @@ def _structure(measured: StructureMeasure) -> dict[str, object]:
     }
 
 
-def _render(root: Path, moving: ReadyScan, fixed: ReadyScan, moving_from_fixed: Affine) -> RenderedPair:
-    frame = render.isotropic_frame(_mask(root / fixed.prepared.mask, fixed.prepared.digest))
-    fixed_from_hub = spaces.invert(fixed.transform.matrix)
-    agreement = moving.labeled.agreement
-    scan = _moving_scan(
-        root / moving.prepared.image,
-        root / moving.prepared.mask,
-        root / moving.labeled.dseg,
-        root / agreement if agreement else None,
-        moving.prepared.digest + moving.labeled.digest,
-    )
-    return render.render_pair(scan, frame, moving_from_fixed, fixed_from_hub)
-
-
 @lru_cache(maxsize=4)
 def _moving_scan(
     image: Path, mask: Path, dseg: Path, agreement: Path | None, digest: str
@@ -192,7 +188,7 @@ def _moving_scan(
     )
 
 
-@lru_cache(maxsize=64)
-def _mask(path: Path, digest: str) -> Volume:
-    """The brain mask of a fixed scan, bit-packed volumes being small enough to keep."""
-    return volumes.load_prepared(path)
+@lru_cache(maxsize=512)
+def _frame(mask: Path, digest: str, kind: FrameKind) -> Frame:
+    """The frame of a fixed scan; the digest makes a changed scan another entry of the cache."""
+    return render.frame_of(volumes.load_prepared(mask), kind)
