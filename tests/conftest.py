@@ -1,6 +1,8 @@
 """Tiny sources and a tiny data set, made once a session: real template brains on coarse grids."""
 
+import json
 import shutil
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +13,9 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from scipy import ndimage
 
-from brainatlas_text import BuildConfig, build, load_recipe
+from brainatlas_text import BrainAtlas, BuildConfig, build, load_recipe
 from brainatlas_text.hub import load_hub
+from brainatlas_text.records import Sample
 
 QUICK = (
     "render.slice_step=16",
@@ -119,6 +122,42 @@ def quick() -> tuple[str, ...]:
 def make_brain():
     """A made-up person by number, as `tiny_brain` makes them."""
     return tiny_brain
+
+
+def stored_members(out: Path) -> dict[str, dict[str, bytes]]:
+    """Key -> extension -> bytes of all samples, as Python's own tarfile reads them."""
+    found: dict[str, dict[str, bytes]] = {}
+    for path in sorted((out / "data").rglob("*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                key, _, extension = member.name.partition(".")
+                file = tar.extractfile(member)
+                assert file is not None
+                found.setdefault(key, {})[extension] = file.read()
+    return found
+
+
+def as_members(sample: Sample) -> dict[str, bytes]:
+    """A sample as the shard format has it."""
+    return {
+        "png": sample.image_png,
+        "seg.png": sample.label_png,
+        "txt": sample.text.encode(),
+        "json": json.dumps(sample.facts, ensure_ascii=False, separators=(",", ":")).encode(),
+    }
+
+
+@pytest.fixture(scope="session")
+def assert_renders_its_shards() -> Callable[[BrainAtlas], None]:
+    """Renders every sample of a data set again and compares it with the bytes in the tars."""
+
+    def check(atlas: BrainAtlas) -> None:
+        stored = stored_members(atlas.root)
+        assert len(stored) == len(atlas) > 10 and sorted(stored) == sorted(atlas)
+        for key in sorted(stored):  # by pair, so that each is rendered once
+            assert as_members(atlas[key]) == stored[key]
+
+    return check
 
 
 @pytest.fixture(scope="session")

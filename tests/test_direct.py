@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import SimpleITK as sitk
 
-from brainatlas_text import BuildConfig, build, load_recipe, volumes
+from brainatlas_text import BrainAtlas, BuildConfig, build, load_recipe, volumes
 from brainatlas_text.engines import itk
 from brainatlas_text.hub import load_hub
 
@@ -84,6 +84,11 @@ def test_every_unordered_pair_is_registered_once(built):
     assert provenance["hub"]["name"] == "coarse.nii.gz" and len(provenance["hub"]["sha256"]) == 64
     atlases = list((out / "atlases").rglob("*_dseg.json"))
     assert {json.loads(path.read_text())["Hub"] for path in atlases} == {"coarse.nii.gz"}
+
+
+def test_every_sample_comes_again_bit_for_bit(built, assert_renders_its_shards):
+    """Through the affines of its pairs, not those of the hub."""
+    assert_renders_its_shards(BrainAtlas(built[1]))
 
 
 def test_direct_and_hub_agree_on_where_things_lie(built):

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from brainatlas_text.dataset import BrainAtlas
     from brainatlas_text.download import FetchConfig, FetchSummary, fetch
     from brainatlas_text.errors import BrainAtlasError, InputError
     from brainatlas_text.pipeline import BuildConfig, BuildSummary, build
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
     from brainatlas_text.sources import Selection
 
 __all__ = [
-    "BrainAtlasError", "BuildConfig", "BuildSummary", "FetchConfig", "FetchSummary", "InputError", "Recipe",
-    "Selection", "build", "fetch", "load_recipe",
+    "BrainAtlas", "BrainAtlasError", "BuildConfig", "BuildSummary", "FetchConfig", "FetchSummary",
+    "InputError", "Recipe", "Selection", "build", "fetch", "load_recipe",
 ]  # fmt: skip
 _HOMES = {
+    "BrainAtlas": "dataset",
     "BrainAtlasError": "errors",
     "BuildConfig": "pipeline",
     "BuildSummary": "pipeline",

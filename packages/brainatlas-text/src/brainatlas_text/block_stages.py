@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from brainatlas_text import caption, measure, render, samples, shards
 from brainatlas_text.plan import draw
+from brainatlas_text.recipe import Recipe
 from brainatlas_text.records import Plane, PlannedPair, RenderCounts, Sample, Shard
 from brainatlas_text.registrations import PairAffines
 from brainatlas_text.samples import ReadyScan, SampleSettings
@@ -29,6 +30,11 @@ class BlockResult:
 
     shards: tuple[Shard, ...]
     counts: RenderCounts
+
+
+def settings_of(recipe: Recipe) -> SampleSettings:
+    """The part of a recipe that samples depend on."""
+    return SampleSettings(seed=recipe.seed, render=recipe.render, caption=recipe.caption)
 
 
 def total(blocks: Sequence[BlockResult]) -> BlockResult:
@@ -88,16 +94,16 @@ def _block(
     for pair in sorted(pairs, key=lambda p: p.moving):  # one moving scan after the other: each is read once
         moving, config = scans[pair.moving], settings.render
         affine = affines.moving_from_fixed(pair.moving, pair.fixed)
-        rendered = samples.rendered_pair(root, moving, scans[pair.fixed], affine, config.frame)
-        items = list(samples.pair_samples(pair, moving, rendered, settings))
-        for item in items:
-            made[item.plane].append(item.sample)
+        measured = samples.measure_pair(root, pair, moving, scans[pair.fixed], affine, settings)
+        for plane, kept in measured.kept.items():
+            made[plane] += (samples.sample_of(measured, plane, index, settings) for index in kept)
+        rendered = measured.rendered
         seen += sum(rendered.frame.num_slices(plane, config.slice_step) for plane in config.planes)
-        shown += bool(items)
+        shown += any(measured.kept.values())
         shares_cropped.append(rendered.share_cropped)
     workspace, written = Workspace(root), []
-    for plane, members in sorted(made.items()):
-        mixed = sorted(members, key=lambda sample: draw(settings.seed, "shard", sample.key))
+    for plane in sorted(plane for plane, members in made.items() if members):
+        mixed = sorted(made[plane], key=lambda sample: draw(settings.seed, "shard", sample.key))
         written.append(shards.write_shard(workspace, split, source, plane, number, mixed))
     counts = RenderCounts(
         slices_seen=seen,

@@ -9,7 +9,9 @@ BrainAtlasError           everything this package raises on purpose; exit code 1
 │   ├── LabelError        a label number or label scheme is not known
 │   ├── RecipeError       a recipe key or value is wrong
 │   ├── PhraseError       a phrase table is wrong
-│   └── OutputError       the output folder cannot be used (another configuration, no space)
+│   ├── OutputError       the output folder cannot be used (another configuration, no space)
+│   ├── DatasetError      a folder is no finished data set, or lacks what is asked of it
+│   └── SampleKeyError    a data set has no sample of this key; a KeyError as well
 ├── StageError            a stage failed on input that looked right
 │   └── MaskError         the chosen method gave no brain mask of a scan
 │       └── ProgramError  because the user's program failed, which is no property of the scan
@@ -59,6 +61,16 @@ class PhraseError(InputError):
 
 class OutputError(InputError):
     """The output folder cannot be used."""
+
+
+class DatasetError(InputError):
+    """A folder is no finished data set, or lacks what is asked of it."""
+
+
+class SampleKeyError(InputError, KeyError):
+    """A data set has no sample of this key."""
+
+    __str__ = Exception.__str__  # KeyError would show the sentence in quotes
 
 
 class StageError(BrainAtlasError):

@@ -24,7 +24,7 @@ from brainatlas_text.progress import Progress, Silent
 from brainatlas_text.recipe import Recipe, freeze
 from brainatlas_text.records import PlannedPair, PreparedScan, Rejection, SourceScan
 from brainatlas_text.running import Run
-from brainatlas_text.samples import ReadyScan, SampleSettings
+from brainatlas_text.samples import ReadyScan
 from brainatlas_text.sources import Selected, Selection, find, name_of
 from brainatlas_text.workspace import Workspace
 
@@ -162,8 +162,7 @@ def _plan(run: Run, placed: Placement, ready: Mapping[str, ReadyScan]) -> tuple[
 def _render(
     run: Run, planned: Sequence[PlannedPair], ready: Mapping[str, ReadyScan], placed: Placement
 ) -> BlockResult:
-    recipe = run.recipe
-    settings = SampleSettings(seed=recipe.seed, render=recipe.render, caption=recipe.caption)
+    settings = block_stages.settings_of(run.recipe)
     tasks = [
         block_stages.block_task(run.root, name, pairs, ready, placed.affines, settings)
         for name, pairs in plan.blocks(planned).items()

@@ -1,12 +1,12 @@
 """Turn a planned pair into samples: render, measure and caption joined.
 
-`rendered_pair`, then `pair_samples` are pure functions of the pair and the stored scans, label maps and
+`measure_pair`, then `sample_of` a slice, are pure functions of the pair and the stored scans, label maps and
 transforms: whatever asks for a sample again gets the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from brainatlas_text import caption, measure, render, spaces, volumes
 from brainatlas_text.engines import png, resample
 from brainatlas_text.labels import canonical_table
+from brainatlas_text.measure import VolumeMeasures
 from brainatlas_text.records import (
     LabeledScan,
     Plane,
@@ -63,35 +64,33 @@ class SampleSettings:
     caption: CaptionConfig
 
 
-@dataclass(frozen=True, slots=True)
-class PairSample:
-    """A sample and the plane whose shard it belongs to."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MeasuredPair:
+    """A rendered pair and all that is measured of it."""
 
-    plane: Plane
-    sample: Sample
-
-
-def rendered_pair(
-    root: Path, moving: ReadyScan, fixed: ReadyScan, moving_from_fixed: Affine, kind: FrameKind
-) -> RenderedPair:
-    """Read both scans and render the moving one in the fixed one's frame."""
-    frame = _frame(root / fixed.prepared.mask, fixed.prepared.digest, kind)
-    fixed_from_hub = spaces.invert(fixed.transform.matrix)
-    agreement = moving.labeled.agreement
-    scan = _moving_scan(
-        root / moving.prepared.image,
-        root / moving.prepared.mask,
-        root / moving.labeled.dseg,
-        root / agreement if agreement else None,
-        moving.prepared.digest + moving.labeled.digest,
-    )
-    return render.render_pair(scan, frame, moving_from_fixed, fixed_from_hub)
+    pair: PlannedPair
+    moving: ReadyScan
+    rendered: RenderedPair
+    measures: VolumeMeasures
+    kept: Mapping[Plane, Mapping[int, float]]
+    """Frame index -> extent fraction of the slices that are samples, ascending, by plane."""
 
 
-def pair_samples(
-    pair: PlannedPair, moving: ReadyScan, rendered: RenderedPair, settings: SampleSettings
-) -> Iterator[PairSample]:
-    """The samples of a rendered pair, plane by plane, slices in ascending order."""
+def sample_key(pair: str, plane: Plane, index: int) -> str:
+    """Name of a sample: `<moving>_<fixed>_<plane>-<index>`."""
+    return f"{pair}_{plane}-{index:03d}"
+
+
+def measure_pair(
+    root: Path,
+    pair: PlannedPair,
+    moving: ReadyScan,
+    fixed: ReadyScan,
+    moving_from_fixed: Affine,
+    settings: SampleSettings,
+) -> MeasuredPair:
+    """Render a pair, measure its slices and volume, and choose the slices that are kept."""
+    rendered = _render(root, moving, fixed, moving_from_fixed, settings.render.frame)
     measures = measure.measure_slices(
         rendered.labels,
         rendered.agreement,
@@ -99,27 +98,35 @@ def pair_samples(
         origin_index=rendered.origin_index - np.array(rendered.start),
         table=canonical_table(),
     )
-    for plane in settings.render.planes:
-        axis = render.NORMAL_AXIS[plane]
-        for index, fraction in render.kept_slices(rendered, plane, settings.render):
-            facts = SliceFacts(  # rounded here, so that words and stored facts say the same
-                sequence=moving.prepared.sequence,
-                plane=plane,
-                index=index,
-                position_mm=round(float((index - rendered.origin_index[axis]) * rendered.zooms_mm[axis]), 2),
-                position_fraction=round(fraction, 4),
-                age_years=moving.prepared.facts.age_years,
-                juvenile=moving.prepared.facts.juvenile,
-                sex=moving.prepared.facts.sex,
-                structures=measures.slice_structures(plane, index - rendered.start[axis]),
-            )
-            yield PairSample(plane, _sample(pair, moving, facts, rendered, settings))
+    kept = {
+        plane: dict(render.kept_slices(rendered, plane, settings.render)) for plane in settings.render.planes
+    }
+    return MeasuredPair(pair=pair, moving=moving, rendered=rendered, measures=measures, kept=kept)
+
+
+def sample_of(measured: MeasuredPair, plane: Plane, index: int, settings: SampleSettings) -> Sample:
+    """The sample of one kept slice."""
+    rendered, prepared = measured.rendered, measured.moving.prepared
+    axis = render.NORMAL_AXIS[plane]
+    position_mm = (index - rendered.origin_index[axis]) * rendered.zooms_mm[axis]
+    facts = SliceFacts(  # rounded here, so that words and stored facts say the same
+        sequence=prepared.sequence,
+        plane=plane,
+        index=index,
+        position_mm=round(float(position_mm), 2),
+        position_fraction=round(measured.kept[plane][index], 4),
+        age_years=prepared.facts.age_years,
+        juvenile=prepared.facts.juvenile,
+        sex=prepared.facts.sex,
+        structures=measured.measures.slice_structures(plane, index - rendered.start[axis]),
+    )
+    return _sample(measured.pair, measured.moving, facts, rendered, settings)
 
 
 def _sample(
     pair: PlannedPair, moving: ReadyScan, facts: SliceFacts, rendered: RenderedPair, settings: SampleSettings
 ) -> Sample:
-    key = f"{pair.pair}_{facts.plane}-{facts.index:03d}"
+    key = sample_key(pair.pair, facts.plane, facts.index)
     words = settings.caption
     captions = caption.write(
         facts, seed=settings.seed, key=key, styles=words.styles, languages=words.languages
@@ -171,6 +178,23 @@ def _structure(measured: StructureMeasure) -> dict[str, object]:
         "centroid_mm": list(measured.centroid_mm),
         "agreement": measured.agreement,
     }
+
+
+def _render(
+    root: Path, moving: ReadyScan, fixed: ReadyScan, moving_from_fixed: Affine, kind: FrameKind
+) -> RenderedPair:
+    """Read both scans and render the moving one in the fixed one's frame."""
+    frame = _frame(root / fixed.prepared.mask, fixed.prepared.digest, kind)
+    fixed_from_hub = spaces.invert(fixed.transform.matrix)
+    agreement = moving.labeled.agreement
+    scan = _moving_scan(
+        root / moving.prepared.image,
+        root / moving.prepared.mask,
+        root / moving.labeled.dseg,
+        root / agreement if agreement else None,
+        moving.prepared.digest + moving.labeled.digest,
+    )
+    return render.render_pair(scan, frame, moving_from_fixed, fixed_from_hub)
 
 
 @lru_cache(maxsize=4)

@@ -115,6 +115,11 @@ class Workspace:
         payload: dict[str, Any] = record["payload"]
         return payload, list(record["outputs"])
 
+    def recorded_one(self, stage: str, key: str) -> dict[str, Any] | None:
+        """Payload of finished work whose outputs are in place, whatever it was made of; else None."""
+        record = self._intact(self._record_path(stage, key))
+        return record["payload"] if record else None
+
     def recorded(self, stage: str) -> dict[str, dict[str, Any]]:
         """Key -> payload of all finished work of a stage whose outputs are in place, by key."""
         paths = sorted((self.work / "records" / stage).glob("*.json"))
