@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from brainatlas_text import caption
-from brainatlas_text.caption.tokens import BUDGETS, count_chunk, pieces_of
+from brainatlas_text.caption.tokens import COSTS, count_chunk, pieces_of
 from brainatlas_text.errors import PhraseError
 from brainatlas_text.records import SliceFacts, StructureMeasure
 
@@ -50,7 +50,7 @@ def test_a_user_adds_a_style_of_their_own(tmp_path: Path) -> None:
         tmp_path,
         '[styles.tag]\nsizes = "none"\nopening = ["{Sequence} | {plane} | {position}[ | {structures}]"]\n',
     )
-    phrases = {"en": caption.load_phrases("en", extra=path)}
+    phrases = {"en": caption.load_phrases("en", path)}
     (written,) = caption.write(FACTS, seed=1, key="k", styles=("tag",), phrases=phrases)
     assert written.text in {
         f"FLAIR | axial | 4 mm {words} the anterior commissure | left hippocampus"
@@ -65,7 +65,7 @@ def test_sentences_are_added_and_words_replaced(tmp_path: Path) -> None:
         tmp_path,
         '[sequence]\nT2w = ["T2"]\n[styles.short]\nopening = ["{A_sequence} {plane} picture, {position}."]\n',
     )
-    shipped, mine = caption.load_phrases("en"), caption.load_phrases("en", extra=path)
+    shipped, mine = caption.load_phrases("en"), caption.load_phrases("en", path)
     assert len(mine.styles["short"].templates) == len(shipped.styles["short"].templates) + 1
     assert mine.words["sequence"]["T2w"] == ("T2",)
     assert shipped.words["sequence"]["T2w"][0] == "T2-weighted"
@@ -76,7 +76,7 @@ def test_a_new_language_is_one_file(tmp_path: Path) -> None:
     text = shipped.read_text(encoding="utf-8")
     path = tmp_path / "nl.toml"
     path.write_text(text.replace('language = "en"', 'language = "nl"'), encoding="utf-8")
-    phrases = {"nl": caption.load_phrases("nl", extra=path)}
+    phrases = {"nl": caption.load_phrases("nl", path)}
     assert caption.write(FACTS, seed=1, key="k", languages=("nl",), phrases=phrases)[0].language == "nl"
 
 
@@ -120,20 +120,20 @@ def test_a_wrong_table_is_refused_with_file_and_line(
 ) -> None:
     path = _extra(tmp_path, text)
     with pytest.raises(PhraseError) as caught:
-        caption.load_phrases("en", extra=path)
+        caption.load_phrases("en", path)
     assert str(caught.value).startswith(f"{path}:{line}: ")
     assert message in str(caught.value)
 
 
 def test_other_language_missing_file_and_missing_table(tmp_path: Path) -> None:
     with pytest.raises(PhraseError, match="language is 'en', expected 'fr'"):
-        caption.load_phrases("fr", extra=_extra(tmp_path, ""))
+        caption.load_phrases("fr", _extra(tmp_path, ""))
     with pytest.raises(PhraseError, match="cannot be read"):
-        caption.load_phrases("en", extra=tmp_path / "none.toml")
+        caption.load_phrases("en", tmp_path / "none.toml")
     with pytest.raises(PhraseError, match="language 'eo': no phrase table; known: en, fr"):
         caption.load_phrases("eo")
     with pytest.raises(PhraseError, match="lacks 'sizes'"):
-        caption.load_phrases("en2", extra=_written(tmp_path / "en2.toml", 'language = "en2"\n'))
+        caption.load_phrases("en2", _written(tmp_path / "en2.toml", 'language = "en2"\n'))
 
 
 def _written(path: Path, text: str) -> Path:
@@ -157,7 +157,7 @@ def test_a_word_that_was_not_counted_costs_its_bytes() -> None:
     assert count_chunk("é", "clip") == 2
     assert [count_chunk(number, "wordpiece") for number in ("0", "00", "000", "00000")] == [1, 1, 2, 4]
     assert count_chunk("00000", "clip") == 5
-    costs = BUDGETS["full"].costs
+    costs = COSTS["wordpiece"]
     assert costs.of("thalamus (212 and 198 mm²)") == 3 + 1 + 2 + 1 + 2 + 2 + 1
 
 

@@ -5,17 +5,18 @@ and NumPy): training code imports it to write and to judge prompts. Rounding is 
 """
 
 from brainatlas_text.caption.agree import disagreements
-from brainatlas_text.caption.loading import load_phrases
+from brainatlas_text.caption.loading import load_phrases, phrases_of
 from brainatlas_text.caption.phrases import Phrases
-from brainatlas_text.caption.read import StatedFacts, StatedStructure, read
-from brainatlas_text.caption.tokens import BUDGETS, Budget
+from brainatlas_text.caption.proof import prove
+from brainatlas_text.caption.read import SHIPPED, StatedFacts, StatedStructure, read
+from brainatlas_text.caption.tokens import Budget
 from brainatlas_text.caption.write import sentences_of, write
 
-VERSION = 1
+VERSION = 2
 """Part of what samples depend on; raise it when the same phrases come to be written differently."""
 
 __all__ = [
-    "BUDGETS",
+    "SHIPPED",
     "VERSION",
     "Budget",
     "Phrases",
@@ -23,6 +24,8 @@ __all__ = [
     "StatedStructure",
     "disagreements",
     "load_phrases",
+    "phrases_of",
+    "prove",
     "read",
     "sentences_of",
     "write",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import get_args
 
 from brainatlas_text.caption.phrases import (
     Article,
+    Grown,
     PersonPhrases,
     Phrases,
     PositionPhrases,
@@ -18,29 +19,51 @@ from brainatlas_text.caption.phrases import (
     StructurePhrases,
     Style,
 )
-from brainatlas_text.caption.tables import Table, read_tables
+from brainatlas_text.caption.tables import Table, language_of, read_tables
 from brainatlas_text.caption.template import Template
+from brainatlas_text.caption.tokens import COSTS, MARKS, Budget
+from brainatlas_text.errors import PhraseError
 from brainatlas_text.records import PLANES, SEQUENCES, Plane, Sex
 
 ALWAYS_KNOWN = frozenset(("sequence", "Sequence", "plane", "Plane", "position", "fraction"))
 WITH_ARTICLE = frozenset(("a_sequence", "A_sequence", "a_plane", "A_plane"))
 SIDE_LISTS = frozenset(get_args(Side))
 MAY_BE_UNKNOWN = frozenset(("person", "structures")) | SIDE_LISTS
+STYLE_KEYS = (
+    *("opening", "body", "sizes", "at_most", "smallest_mm2", "after_others", "max_tokens", "vocabulary"),
+    *PLANES,
+)
 MIDLINE = "midline"
 """The form of a structure that has no left and right."""
 
 
-def load_phrases(language: str, extra: Path | None = None) -> Phrases:
-    """The phrases of a language; `extra` is a TOML file that adds sentences and replaces words.
+def load_phrases(language: str, *extra: Path) -> Phrases:
+    """The phrases of a language; `extra` are TOML files that add sentences and replace words, in turn.
 
     Raise PhraseError, which names file and line, for a table that is malformed or incomplete.
     """
-    return _load_shipped(language) if extra is None else _load(read_tables(language, extra))
+    return _load(read_tables(language, extra)) if extra else _load_shipped(language)
+
+
+def phrases_of(languages: Iterable[str], files: Iterable[Path]) -> dict[str, Phrases]:
+    """The phrases of some languages; each file adds to the language that it names.
+
+    Raise PhraseError for a file of another language, besides what `load_phrases` raises.
+    """
+    added: dict[str, list[Path]] = {language: [] for language in languages}
+    for file in files:
+        if (language := language_of(file)) not in added:
+            raise PhraseError(
+                f"{file}: its language is {language!r}, captions are written in {', '.join(added)};"
+                " add it to caption.languages or leave the file out"
+            )
+        added[language].append(file)
+    return {language: load_phrases(language, *extra) for language, extra in added.items()}
 
 
 @cache
 def _load_shipped(language: str) -> Phrases:
-    return _load(read_tables(language, None))
+    return _load(read_tables(language, ()))
 
 
 def _load(top: Table) -> Phrases:
@@ -49,10 +72,11 @@ def _load(top: Table) -> Phrases:
     slots = ALWAYS_KNOWN | {"person", "structures"} | frozenset(sides)
     phrases = Phrases(
         language=top.take("language", str),
-        file=top.sources[0].name,
+        sources=top.sources,
         decimal=top.take("decimal", str),
         separator=top.take("separator", str),
         last_separator=top.take("last_separator", str),
+        between_two=top.take("between_two", str),
         articles=top.words("articles", optional=True),
         article=article,
         words={"sequence": _words(top, "sequence", SEQUENCES), "plane": _words(top, "plane", PLANES)},
@@ -107,9 +131,10 @@ def _person(top: Table, article: Article | None) -> PersonPhrases:
     person = PersonPhrases(
         adult_from=table.take("adult_from", int),
         nouns={
-            (adult, sex): nouns.words(("adult" if adult else "child") + (f"_{sex}" if sex else ""))
-            for adult in (True, False)
+            (grown, sex): nouns.words(f"{grown}_{sex}" if sex else grown)
+            for grown in get_args(Grown)
             for sex in (*get_args(Sex), None)
+            if sex or grown != "ageless"
         },
         aged=_with_all(table, "aged", (*slots, "age"), {"age", "who"}),
         aged_one=table.templates("aged_one", slots, optional=True),
@@ -117,7 +142,7 @@ def _person(top: Table, article: Article | None) -> PersonPhrases:
         ageless=table.templates("ageless", slots),
         juvenile=table.templates("juvenile", ()),
     )
-    nouns.close(("adult", "adult_F", "adult_M", "child", "child_F", "child_M"))
+    nouns.close(f"{grown}_{sex}" if sex else grown for grown, sex in person.nouns)
     table.close(("adult_from", "nouns", "aged", "aged_one", "under_one", "ageless", "juvenile"))
     return person
 
@@ -141,8 +166,10 @@ def _position(top: Table) -> dict[Plane, PositionPhrases]:
             minus=_with_all(table, "minus", ("mm",), {"mm"}),
             zero=table.templates("zero", ()),
             fraction=_with_all(table, "fraction", ("percent",), {"percent"}),
+            first=table.templates("first", (), optional=True),
+            last=table.templates("last", (), optional=True),
         )
-        table.close(("plus", "minus", "zero", "fraction"))
+        table.close(("plus", "minus", "zero", "fraction", "first", "last"))
     planes.close(PLANES)
     return position
 
@@ -222,10 +249,21 @@ def _style(table: Table, slots: frozenset[str]) -> Style:
         at_most=table.take("at_most", int, None),
         smallest_mm2=float(table.take("smallest_mm2", (int, float), 0.0)),
         after_others=frozenset(table.words("after_others", optional=True)),
+        budget=_budget(table),
     )
-    table.close(("opening", "body", "sizes", "at_most", "smallest_mm2", "after_others", *PLANES))
+    table.close(STYLE_KEYS)
     _check_style(table, style)
     return style
+
+
+def _budget(table: Table) -> Budget:
+    max_tokens, vocabulary = table.take("max_tokens", int, 512), table.take("vocabulary", str, "wordpiece")
+    if vocabulary not in COSTS:
+        known = ", ".join(COSTS)
+        table.fail(f"{table.path}.vocabulary is {vocabulary!r}; known: {known}", f'"{vocabulary}"')
+    if max_tokens <= MARKS:
+        table.fail(f"{table.path}.max_tokens must be over {MARKS}, got {max_tokens}", "max_tokens =")
+    return Budget(max_tokens, vocabulary)
 
 
 def _check_style(table: Table, style: Style) -> None:
@@ -241,14 +279,18 @@ def _check_style(table: Table, style: Style) -> None:
 
 
 def _refuse_spoken_facts(top: Table, phrases: Phrases) -> None:
-    """Refuse a sentence whose own words would be read back as a fact."""
+    """Refuse a sentence whose own words would be read back as a fact, or that guesses an article."""
     words = [word for values in phrases.words.values() for said in values.values() for word in said]
     words += [word for s in phrases.structures.values() for word in (*s.one, *s.many)]
     words += [noun for nouns in phrases.person.nouns.values() for noun in nouns]
     longest_first = sorted(map(re.escape, words), key=len, reverse=True)
     spoken = re.compile(r"(?<!\w)(?:" + "|".join(longest_first) + r")(?!\w)", re.IGNORECASE)
-    for style in phrases.styles.values():
-        for template in style.templates:
-            if found := spoken.search(template.literal):
-                problem = f"the sentence itself says {found[0]!r}, which only a field may say"
-                top.fail(f"{problem}, in {template.source!r}", template.source)
+    for template in (template for style in phrases.styles.values() for template in style.templates):
+        if found := spoken.search(template.literal):
+            problem = f"the sentence itself says {found[0]!r}, which only a field may say"
+            top.fail(f"{problem}, in {template.source!r}", template.source)
+        if phrases.article and (found := phrases.article.before_field.search(template.source)):
+            slot = f"{{{found[1][0]}_{found[2]}}}"
+            top.fail(
+                f"{found[0]!r} guesses the article; write {slot}, in {template.source!r}", template.source
+            )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal
 
+from brainatlas_text.caption.tables import Source, locate
 from brainatlas_text.caption.template import Template
+from brainatlas_text.caption.tokens import Budget, tokens_table
 from brainatlas_text.records import Plane, Sex
 
 Side = Literal["left", "right", "midline"]
 Sizes = Literal["area", "share", "none"]
+Grown = Literal["adult", "child", "ageless"]
+"""What is known of a person's age; of the ageless nothing is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +27,11 @@ class Article:
     special: str
     before_words: frozenset[str]
     before_ages: frozenset[int]
+
+    @property
+    def before_field(self) -> re.Pattern[str]:
+        """Finds an article written out before a field that can bring its own."""
+        return re.compile(rf"\b({self.usual}|{self.special}) \{{(sequence|plane)\}}", re.IGNORECASE)
 
     def of_word(self, word: str) -> str:
         """The article before a word."""
@@ -36,8 +47,8 @@ class PersonPhrases:
     """How people are named."""
 
     adult_from: int
-    nouns: Mapping[tuple[bool, Sex | None], tuple[str, ...]]
-    """(adult, sex) -> nouns."""
+    nouns: Mapping[tuple[Grown, Sex | None], tuple[str, ...]]
+    """Nouns by what is known; none for one of whom neither age nor sex is."""
     aged: tuple[Template, ...]
     aged_one: tuple[Template, ...]
     under_one: tuple[Template, ...]
@@ -53,6 +64,10 @@ class PositionPhrases:
     minus: tuple[Template, ...]
     zero: tuple[Template, ...]
     fraction: tuple[Template, ...]
+    first: tuple[Template, ...]
+    """Instead of `fraction` at 0 per cent; may be empty."""
+    last: tuple[Template, ...]
+    """Instead of `fraction` at 100 per cent; may be empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +100,8 @@ class Style:
     """Structures under this area are not named, unless nothing else would be."""
     after_others: frozenset[str]
     """Structures that are named only after all others, such as tissue that fills every slice."""
+    budget: Budget
+    """The most tokens a caption may take."""
 
     @property
     def templates(self) -> tuple[Template, ...]:
@@ -98,10 +115,14 @@ class Phrases:
     """Everything a language needs; see the comments in `phrases/en.toml`. Equal only to itself."""
 
     language: str
-    file: str
+    sources: tuple[Source, ...]
+    """The files it was made of, the one that counts most first."""
     decimal: str
     separator: str
     last_separator: str
+    """Before the last of three entries and more."""
+    between_two: str
+    """Between the two entries of a list of two."""
     articles: tuple[str, ...]
     article: Article | None
     words: Mapping[str, Mapping[str, tuple[str, ...]]]
@@ -114,3 +135,18 @@ class Phrases:
     sides: Mapping[Side, Template]
     structures: Mapping[str, StructurePhrases]
     styles: Mapping[str, Style]
+
+    @property
+    def file(self) -> str:
+        """Name of the file that counts most."""
+        return self.sources[0].name
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the files and of the counted tokens: what written captions depend on."""
+        texts = (*(source.text for source in self.sources), tokens_table())
+        return sha256("\0".join(texts).encode()).hexdigest()
+
+    def place_of(self, template: Template) -> str:
+        """`file:line` of a sentence."""
+        return locate(self.sources, (template.source,))

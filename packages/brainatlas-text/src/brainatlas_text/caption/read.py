@@ -19,6 +19,8 @@ from brainatlas_text.records import PLANES, Plane, Sex
 from brainatlas_text.records import Sequence as MriSequence
 
 SHIPPED = ("en", "fr")
+_BEFORE_A_LIST = ("", ".", ";", ":")
+"""What "Midline: …" follows when it begins a list; in "at the midline: …" it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +76,7 @@ class _Reader:
         self._persons = tuple(_person_patterns(phrases))
         self._sex_of_noun = {noun: sex for (_, sex), nouns in phrases.person.nouns.items() for noun in nouns}
         self._positions = {plane: tuple(_position_patterns(phrases, plane)) for plane in PLANES}
-        self._fractions = {
-            plane: [pattern_of(t, percent=r"(\d+)") for t in phrases.position[plane].fraction]
-            for plane in PLANES
-        }
+        self._fractions = {plane: tuple(_fraction_patterns(phrases, plane)) for plane in PLANES}
         self._areas = pattern_of(phrases.areas, left=NUMBER, right=NUMBER)
         self._area = pattern_of(phrases.area, area=NUMBER)
         self._share = pattern_of(phrases.share, share=r"(\d+)")
@@ -126,9 +125,9 @@ class _Reader:
         return None, 0
 
     def _percent(self, text: str, plane: Plane | None) -> tuple[int | None, int]:
-        for pattern in self._fractions[plane] if plane else ():
+        for pattern, end in self._fractions[plane] if plane else ():
             if found := pattern.search(text):
-                return int(found[1]), len(found[0])
+                return (int(found[1]) if end is None else end), len(found[0])
         return None, 0
 
     def _all_structures(self, text: str, words: Sequence[Word]) -> tuple[tuple[StatedStructure, ...], int]:
@@ -136,6 +135,7 @@ class _Reader:
             (*found.span(1), side)
             for side, pattern in self._side_lists.items()
             for found in pattern.finditer(text)
+            if text[: found.start()].rstrip()[-1:] in _BEFORE_A_LIST
         ]
         stated: list[StatedStructure] = []
         covered = 0
@@ -226,3 +226,11 @@ def _position_patterns(phrases: Phrases, plane: Plane) -> Iterable[tuple[re.Patt
     for templates, sign in ((position.plus, 1), (position.minus, -1), (position.zero, 0)):
         for template in templates:
             yield pattern_of(template, mm=NUMBER), sign
+
+
+def _fraction_patterns(phrases: Phrases, plane: Plane) -> Iterable[tuple[re.Pattern[str], int | None]]:
+    """(pattern, per cent if the pattern itself says it)."""
+    position = phrases.position[plane]
+    for templates, share in ((position.fraction, None), (position.first, 0), (position.last, 100)):
+        for template in templates:
+            yield pattern_of(template, percent=r"(\d{1,3})"), share

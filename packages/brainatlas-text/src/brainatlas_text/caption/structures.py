@@ -127,6 +127,6 @@ def _number(phrases: Phrases, area_mm2: float) -> str:
 
 
 def _joined(texts: Sequence[str], phrases: Phrases) -> str:
-    if len(texts) == 1:
-        return texts[0]
+    if len(texts) <= 2:
+        return phrases.between_two.join(texts)
     return phrases.separator.join(texts[:-1]) + phrases.last_separator + texts[-1]

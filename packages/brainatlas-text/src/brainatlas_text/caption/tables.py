@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -36,7 +36,7 @@ class Table:
 
     def fail(self, message: str, *needles: str) -> NoReturn:
         """Raise PhraseError at the first line that holds one of the needles."""
-        raise PhraseError(f"{_locate(self.sources, needles)}: {message}")
+        raise PhraseError(f"{locate(self.sources, needles)}: {message}")
 
     def take(self, key: str, kind: type | tuple[type, ...], default: Any = ...) -> Any:
         """Remove and return an entry of a kind; `default` where it is missing, if one is given."""
@@ -96,19 +96,24 @@ class Table:
         return f"{self.path}.{key}" if self.path else key
 
 
-def read_tables(language: str, extra: Path | None) -> Table:
-    """The shipped table of a language with an extra file merged into it; that alone for a new language."""
+def language_of(file: Path) -> str:
+    """The language that a phrase file names."""
+    source = Source(str(file), _read(file))
+    return str(Table(_parse(source), "", (source,)).take("language", str))
+
+
+def read_tables(language: str, extra: Sequence[Path]) -> Table:
+    """The shipped table of a language with extra files merged into it; those alone for a new language."""
     folder = resources.files("brainatlas_text") / "phrases"
     shipped = folder / f"{language}.toml"
     merged: dict[str, Any] = {}
     sources: list[Source] = []
     if shipped.is_file():
         sources.append(Source(f"{language}.toml", shipped.read_text(encoding="utf-8")))
-    elif extra is None:
+    elif not extra:
         known = sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml"))
         raise PhraseError(f"language {language!r}: no phrase table; known: {', '.join(known)}")
-    if extra is not None:
-        sources.append(Source(str(extra), _read(extra)))
+    sources += [Source(str(file), _read(file)) for file in extra]
     for source in sources:
         merged = _merge(merged, _parse(source), path="")
     table = Table(merged, "", tuple(reversed(sources)))
@@ -149,11 +154,12 @@ def _merge(base: dict[str, Any], extra: dict[str, Any], path: str) -> dict[str, 
     return merged
 
 
-def _locate(sources: tuple[Source, ...], needles: tuple[str, ...]) -> str:
+def locate(sources: tuple[Source, ...], needles: tuple[str, ...]) -> str:
     """`file:line` of the first needle found, later files first; the file alone when none is."""
     for needle in needles:
         for source in sources:
-            for number, line in enumerate(source.text.splitlines(), start=1):
+            text = source.text.replace("\\u00a0", "\u00a0")  # a needle comes from parsed text
+            for number, line in enumerate(text.splitlines(), start=1):
                 if needle and needle in line and not line.lstrip().startswith("#"):
                     return f"{source.name}:{number}"
     return sources[0].name if sources else "phrases"

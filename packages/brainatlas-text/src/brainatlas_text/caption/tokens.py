@@ -16,6 +16,8 @@ from importlib import resources
 from typing import Literal
 
 Vocabulary = Literal["wordpiece", "clip"]
+MARKS = 2
+"""Tokens at the start and the end that every text takes besides its own."""
 _PIECES = re.compile(r"[^\W_]+|[^\w\s]+|_")
 _ZERO = str.maketrans("123456789", "0" * 9)
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
@@ -38,13 +40,22 @@ class ChunkCosts(dict[bytes, int]):
         return sum(map(self.__getitem__, text.encode().translate(_DIGITS_TO_ZERO).split()))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Budget:
     """The most tokens a caption may take."""
 
-    limit: int
-    """Start and end marks not included."""
-    costs: ChunkCosts
+    max_tokens: int
+    """Start and end marks included."""
+    vocabulary: Vocabulary
+
+    @property
+    def limit(self) -> int:
+        """The most tokens of the text itself."""
+        return self.max_tokens - MARKS
+
+    def cost(self, text: str) -> int:
+        """Counted tokens of a text, start and end marks not included."""
+        return COSTS[self.vocabulary].of(text)
 
 
 def count_chunk(chunk: str, vocabulary: Vocabulary) -> int:
@@ -71,19 +82,17 @@ def pieces_of(text: str) -> list[str]:
 @cache
 def _counted_words() -> dict[str, tuple[int, int]]:
     """Word -> tokens in (WordPiece, CLIP)."""
-    table = (resources.files("brainatlas_text") / "phrases" / "tokens.tsv").read_text(encoding="utf-8")
-    rows = [line.split("\t") for line in table.splitlines()[1:]]
+    rows = [line.split("\t") for line in tokens_table().splitlines()[1:]]
     return {word: (int(wordpiece), int(clip)) for word, wordpiece, clip in rows}
 
 
-WORDPIECE_512 = Budget(510, ChunkCosts(lambda chunk: count_chunk(chunk, "wordpiece")))
-"""512 tokens of an uncased BERT, two of them marks."""
-CLIP_77 = Budget(75, ChunkCosts(lambda chunk: count_chunk(chunk, "clip")))
-"""77 tokens of CLIP, two of them marks."""
-BUDGETS: dict[str, Budget] = {
-    "full": WORDPIECE_512,
-    "largest": WORDPIECE_512,
-    "short": CLIP_77,
-    "report": WORDPIECE_512,
+def tokens_table() -> str:
+    """The text of `phrases/tokens.tsv`."""
+    return (resources.files("brainatlas_text") / "phrases" / "tokens.tsv").read_text(encoding="utf-8")
+
+
+COSTS: dict[Vocabulary, ChunkCosts] = {
+    "wordpiece": ChunkCosts(lambda chunk: count_chunk(chunk, "wordpiece")),
+    "clip": ChunkCosts(lambda chunk: count_chunk(chunk, "clip")),
 }
-"""The budget of each shipped style; another style has that of `full` unless `write` is given one."""
+"""Costs in an uncased BERT vocabulary and in CLIP's, each chunk counted once a process."""

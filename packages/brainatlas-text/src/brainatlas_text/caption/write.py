@@ -11,20 +11,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from brainatlas_text.caption import structures as lists
 from brainatlas_text.caption.loading import load_phrases
 from brainatlas_text.caption.numbers import completed_years, percent, whole_mm
 from brainatlas_text.caption.phrases import PersonPhrases, Phrases, Style
 from brainatlas_text.caption.template import Template
-from brainatlas_text.caption.tokens import BUDGETS, Budget
+from brainatlas_text.caption.tokens import Budget
 from brainatlas_text.errors import PhraseError
 from brainatlas_text.records import PLANES, Caption, Plane, Sex, SliceFacts
 from brainatlas_text.records import Sequence as MriSequence
 
 _Option = TypeVar("_Option")
-_Values = Mapping[str, str | None]
+Values = Mapping[str, str | None]
+Sentences = tuple[Template, Template | None]
+"""Opening and body."""
+
+
+class Choices(Protocol):
+    """Picks among phrases that mean the same."""
+
+    def pick(self, options: Sequence[_Option], /) -> _Option:
+        """One of the options."""
 
 
 class _Choices:
@@ -48,22 +57,25 @@ def write(
     styles: Sequence[str] = ("full", "short"),
     languages: Sequence[str] = ("en",),
     phrases: Mapping[str, Phrases] | None = None,
-    budgets: Mapping[str, Budget] = BUDGETS,
+    budgets: Mapping[str, Budget] | None = None,
 ) -> tuple[Caption, ...]:
     """Write the captions of a slice: all styles of the first language, then of the next.
 
     A style that a language does not have is passed over there; PhraseError if none of the languages has it.
-    `phrases` (by language) replaces the shipped tables, `budgets` (by style) the limits of tokens.
+    `phrases` (by language) replaces the shipped tables, `budgets` (by style) those of the tables.
     """
     named = lists.by_name(facts.structures)
     captions: list[Caption] = []
     for language in languages:
         table = phrases[language] if phrases and language in phrases else load_phrases(language)
-        for style in styles:
-            if style in table.styles:
-                choices = _Choices(seed, key, style, language)
-                budget = budgets.get(style, BUDGETS["full"])
-                captions.append(_caption(facts, named, table, style, choices, budget))
+        for name in styles:
+            if (style := table.styles.get(name)) is not None:
+                choices = _Choices(seed, key, name, language)
+                sentences = _sentences(style, facts.plane, choices)
+                values = values_of(facts, table, choices)
+                budget = (budgets or {}).get(name, style.budget)
+                text, dropped = compose(sentences, values, named, style, table, budget)
+                captions.append(Caption(style=name, language=language, text=text, dropped_structures=dropped))
     missing = set(styles) - {caption.style for caption in captions}
     if missing:
         where = ", ".join(languages)
@@ -89,43 +101,41 @@ def sentences_of(
     return tuple(template.source for template in chosen if template)
 
 
-def _sentences(style: Style, plane: Plane, choices: _Choices) -> tuple[Template, Template | None]:
-    """Opening and body; what `choices` is asked for first."""
+def _sentences(style: Style, plane: Plane, choices: Choices) -> Sentences:
+    """What `choices` is asked for first."""
     opening = choices.pick(style.opening[plane])
     return opening, choices.pick(style.body[plane]) if style.body[plane] else None
 
 
-def _caption(
-    facts: SliceFacts,
+def compose(
+    sentences: Sentences,
+    values: Values,
     named: Sequence[lists.NamedStructure],
+    style: Style,
     phrases: Phrases,
-    style_name: str,
-    choices: _Choices,
     budget: Budget,
-) -> Caption:
-    style = phrases.styles[style_name]
-    opening, body = _sentences(style, facts.plane, choices)
-    values = _values(facts, phrases, choices)
+) -> tuple[str, int]:
+    """The text of these sentences within a budget, and how many structures were dropped for it."""
+    opening, body = sentences
     wanted = opening.slots | (body.slots if body else frozenset())
     items = lists.items(named, style, phrases, by_side="structures" not in wanted)
     text = _text(opening, body, values, items, phrases)
     kept = len(items)
-    while (over := budget.costs.of(text) - budget.limit) > 0:
+    while (over := budget.cost(text) - budget.limit) > 0:
         if not kept:
             raise PhraseError(
-                f"{phrases.file}: style {style_name} takes {over} tokens more than its {budget.limit} without"
-                f" naming any structure; shorten {opening.source!r}"
+                f"{phrases.file}: {opening.source!r} takes {over} tokens more than its {budget.limit} without"
+                " naming any structure; shorten it"
             )
         while over > 0 and kept:
             kept -= 1
-            over -= budget.costs.of(items[kept].text)
+            over -= budget.cost(items[kept].text)
         text = _text(opening, body, values, items[:kept], phrases)
-    dropped = sum(item.num_labels for item in items[kept:])
-    return Caption(style=style_name, language=phrases.language, text=text, dropped_structures=dropped)
+    return text, sum(item.num_labels for item in items[kept:])
 
 
 def _text(
-    opening: Template, body: Template | None, values: _Values, items: Sequence[lists.Item], phrases: Phrases
+    opening: Template, body: Template | None, values: Values, items: Sequence[lists.Item], phrases: Phrases
 ) -> str:
     filled = {**values, **lists.slots(items, phrases)}
     text = opening.fill(filled) or ""
@@ -133,18 +143,19 @@ def _text(
     return f"{text} {second}" if second else text
 
 
-def _values(facts: SliceFacts, phrases: Phrases, choices: _Choices) -> dict[str, str | None]:
+def values_of(facts: SliceFacts, phrases: Phrases, choices: Choices) -> Values:
     """Everything but the structures, None where unknown."""
     position = phrases.position[facts.plane]
-    mm = whole_mm(facts.position_mm)
+    mm, share = whole_mm(facts.position_mm), percent(facts.position_fraction)
     place = choices.pick(position.zero if mm == 0 else position.plus if mm > 0 else position.minus)
-    fraction = choices.pick(position.fraction)
+    end = position.first if share == 0 else position.last if share == 100 else ()
+    fraction = choices.pick(end or position.fraction)
     years = None if facts.age_years is None else completed_years(facts.age_years)
     persons = _persons(phrases, years, facts.juvenile, facts.sex)
     return {
         **_words(phrases, facts.sequence, facts.plane),
         "position": place.pattern.format(mm=abs(mm)),
-        "fraction": fraction.pattern.format(percent=percent(facts.position_fraction)),
+        "fraction": fraction.pattern.format(percent=share),
         "person": choices.pick(persons) if persons else None,
     }
 
@@ -171,10 +182,10 @@ def _persons(phrases: Phrases, years: int | None, juvenile: bool, sex: Sex | Non
             return tuple(template.pattern for template in person.juvenile)
         if sex is None:
             return ()
-        templates, adult = person.ageless, True
+        templates, noun = person.ageless, person.nouns["ageless", sex][0]
     else:
-        templates, adult = _aged(person, years), years >= person.adult_from
-    noun = person.nouns[adult, sex][0]
+        templates = _aged(person, years)
+        noun = person.nouns["adult" if years >= person.adult_from else "child", sex][0]
     named: list[str] = []
     for template in templates:
         article = ""
