@@ -9,11 +9,12 @@ is refused.
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
@@ -109,6 +110,14 @@ class BrainAtlas:
             raise SampleKeyError(f"{self.root}: {why}")
         return samples.sample_of(measured, wanted.plane, wanted.index, self._settings)
 
+    def slices(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All parts of the table of slices, or some columns of it: a row a named structure of a slice."""
+        return self._parts("slices", columns)
+
+    def volumes(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All parts of the table of volumes, or some columns of it: a row a named structure of a pair."""
+        return self._parts("volumes", columns)
+
     def measured(self, pair: str) -> MeasuredPair:
         """Render and measure a pair of the plan; the last one is kept, so that its slices come at once."""
         if self._measured is None or self._measured.pair.pair != pair:
@@ -123,7 +132,7 @@ class BrainAtlas:
         name = (pair.split, pair.source, pair.block)
         pairs = self._blocks[name]
         affines = self._affines(pairs)
-        task = block_stages.block_task(self.root, name, pairs, self.scans, affines, self._settings)
+        task = block_stages.block_task(self.root, name, pairs, self.scans, affines, self.recipe)
         if finished(task) is None:
             raise DatasetError(
                 f"{self.root}: the shards of block {task.key} were not made of the scans and transforms that "
@@ -165,6 +174,12 @@ class BrainAtlas:
                     "here; run the same build again"
                 ) from error
         return found
+
+    def _parts(self, folder: str, columns: Sequence[str] | None) -> pa.Table:
+        parts = sorted((self.root / folder).glob("*.parquet"))
+        if not parts:
+            raise DatasetError(f"{self.root / folder}: holds no table of measures; run the same build again")
+        return pa.concat_tables([pq.read_table(part, columns=columns) for part in parts])
 
     def _rows(self, name: str, columns: list[str] | None = None) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = pq.read_table(self.root / name, columns=columns).to_pylist()

@@ -58,8 +58,13 @@ class VolumeMeasures:
     """Measures of one rendered volume."""
 
     planes: Mapping[Plane, PlaneMeasures]
+    num_voxels: NDArray[np.int64]
+    """(256,) voxels in the box by label number, unnamed labels included."""
     volume_ml: NDArray[np.float64]
-    """(256,) volume in the box by label number, unnamed labels included."""
+    """(256,) their volume."""
+    agreement: NDArray[np.float64] | None
+    """(256,) mean share of voters behind each named label over its voxels, 0 to 1, NaN for all others; None
+    without an agreement map."""
     table: Mapping[int, Structure]
 
     def slice_structures(self, plane: Plane, index: int) -> tuple[StructureMeasure, ...]:
@@ -129,7 +134,17 @@ def measure_slices(
             np.asarray(origin_index, dtype=np.float64),
         )
     volume_ml = np.round(num_voxels * (float(np.prod(zooms_mm)) / 1000.0), 4)
-    return VolumeMeasures(planes=planes, volume_ml=volume_ml, table=table)
+    shares = None
+    if agreement is not None:
+        shares = np.full(_NUM_LABELS, np.nan)
+        shares[label_of_slot] = votes[0].sum(axis=0) / num_voxels[label_of_slot] / 100.0
+    return VolumeMeasures(
+        planes=planes,
+        num_voxels=num_voxels,
+        volume_ml=volume_ml,
+        agreement=None if shares is None else np.round(shares, 4),
+        table=table,
+    )
 
 
 def measure_volume(labels: NDArray[np.uint8], voxel_ml: float) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from brainatlas_text import fuse, plan, prepare, register, render, warp
 from brainatlas_text.card import CardFacts, LabelFacts, write_card
 from brainatlas_text.hub import Hub
+from brainatlas_text.measure_tables import FOLDERS, SUFFIXES
 from brainatlas_text.quality_table import Registered, write_quality
 from brainatlas_text.recipe import Recipe
 from brainatlas_text.records import PlannedPair, Preparation, PreparedScan, Rejection, RenderCounts, Shard
@@ -145,10 +146,11 @@ def write_description(
     write_text(root / "provenance.json", json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
 
 
-def remove_stale(root: Path, shards: Sequence[Shard]) -> None:
-    """Delete tars under `data/` that no block of this plan wrote."""
-    current = {root / shard.path for shard in shards}
-    for path in (root / "data").rglob("*.tar"):
+def remove_stale(root: Path, written: Iterable[str]) -> None:
+    """Delete shards and parts of tables that no block of this plan wrote, by their names below the root."""
+    current = {root / name for name in written}
+    parts = (path for folder in FOLDERS for path in (root / folder).glob("*-*.*") if path.suffix in SUFFIXES)
+    for path in (*(root / "data").rglob("*.tar"), *parts):
         if path not in current:
             path.unlink()
     for folder in sorted((root / "data").glob("*")):

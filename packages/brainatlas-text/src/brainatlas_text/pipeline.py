@@ -162,9 +162,8 @@ def _plan(run: Run, placed: Placement, ready: Mapping[str, ReadyScan]) -> tuple[
 def _render(
     run: Run, planned: Sequence[PlannedPair], ready: Mapping[str, ReadyScan], placed: Placement
 ) -> BlockResult:
-    settings = block_stages.settings_of(run.recipe)
     tasks = [
-        block_stages.block_task(run.root, name, pairs, ready, placed.affines, settings)
+        block_stages.block_task(run.root, name, pairs, ready, placed.affines, run.recipe)
         for name, pairs in plan.blocks(planned).items()
     ]
     return block_stages.total(run.stage("render", tasks))
@@ -183,7 +182,7 @@ def _write(
     outputs.write_description(
         run.root, run.recipe, run.hub, ready, facts, planned, made.shards, run.rejections, made.counts
     )
-    outputs.remove_stale(run.root, made.shards)
+    outputs.remove_stale(run.root, [*(shard.path for shard in made.shards), *made.tables])
     return facts.notes
 
 

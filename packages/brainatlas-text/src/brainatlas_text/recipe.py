@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from brainatlas_text import prepare
 from brainatlas_text.errors import RecipeError
 from brainatlas_text.fuse import LabelConfig
+from brainatlas_text.measure_tables import MeasureConfig
 from brainatlas_text.plan import PlanConfig
 from brainatlas_text.prepare_config import PrepareConfig
 from brainatlas_text.register_config import RegisterConfig
@@ -42,6 +43,7 @@ class Recipe(BaseModel):
     label: LabelConfig = LabelConfig()
     plan: PlanConfig = PlanConfig()
     render: RenderConfig = RenderConfig()
+    measure: MeasureConfig = MeasureConfig()
     caption: CaptionConfig = CaptionConfig()
 
 

@@ -72,6 +72,8 @@ class MeasuredPair:
     moving: ReadyScan
     rendered: RenderedPair
     measures: VolumeMeasures
+    brain_ml: float
+    """Volume of the moved brain mask, as far as pictures show it."""
     kept: Mapping[Plane, Mapping[int, float]]
     """Frame index -> extent fraction of the slices that are samples, ascending, by plane."""
 
@@ -101,7 +103,15 @@ def measure_pair(
     kept = {
         plane: dict(render.kept_slices(rendered, plane, settings.render)) for plane in settings.render.planes
     }
-    return MeasuredPair(pair=pair, moving=moving, rendered=rendered, measures=measures, kept=kept)
+    stretch = abs(float(np.linalg.det(spaces.invert(moving_from_fixed))))
+    return MeasuredPair(
+        pair=pair,
+        moving=moving,
+        rendered=rendered,
+        measures=measures,
+        brain_ml=moving.prepared.preparation.brain_ml * stretch * (1.0 - rendered.share_cropped),
+        kept=kept,
+    )
 
 
 def sample_of(measured: MeasuredPair, plane: Plane, index: int, settings: SampleSettings) -> Sample:
