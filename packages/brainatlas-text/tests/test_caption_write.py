@@ -281,7 +281,7 @@ def test_a_budget_drops_the_smallest_first_and_counts_them(vocabulary: Vocabular
 def test_a_budget_too_small_for_the_sentence_is_an_error() -> None:
     budget = caption.Budget(7, "wordpiece")
     with pytest.raises(
-        PhraseError, match=r"en\.toml: '.+' takes \d+ tokens more than its 5 without naming any"
+        PhraseError, match=r"en\.toml:\d+: '.+' takes \d+ tokens more than its 5 without naming any"
     ):
         caption.write(FACTS, seed=1, key="k", styles=("full",), budgets={"full": budget})
 

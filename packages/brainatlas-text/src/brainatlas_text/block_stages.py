@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from brainatlas_text import caption, measure, measure_tables, render, samples, shards
+from brainatlas_text import measure, measure_tables, render, samples, shards, wording
 from brainatlas_text.plan import draw
 from brainatlas_text.recipe import Recipe
 from brainatlas_text.records import Plane, PlannedPair, RenderCounts, Sample, Shard
@@ -35,9 +35,10 @@ class BlockResult:
     counts: RenderCounts
 
 
-def settings_of(recipe: Recipe) -> SampleSettings:
-    """The part of a recipe that samples depend on."""
-    return SampleSettings(seed=recipe.seed, render=recipe.render, caption=recipe.caption)
+def settings_of(root: Path, recipe: Recipe) -> SampleSettings:
+    """The part of a recipe that samples depend on, for a data set in the folder `root`."""
+    words = wording.within(root, recipe.caption)
+    return SampleSettings(seed=recipe.seed, render=recipe.render, caption=words)
 
 
 def block_name(block: tuple[str, str, int]) -> str:
@@ -64,15 +65,15 @@ def block_task(
     recipe: Recipe,
 ) -> Task:
     """The pairs of one block to its shards, one a plane, and its parts of the tables of measures."""
-    settings = settings_of(recipe)
+    settings = settings_of(root, recipe)
     used = {key: scans[key] for pair in pairs for key in (pair.moving, pair.fixed)}
     carried = affines.of((pair.moving, pair.fixed) for pair in pairs)
-    versions = [module.VERSION for module in (render, measure, measure_tables, caption, samples, shards)]
+    versions = [module.VERSION for module in (render, measure, measure_tables, samples, shards)]
     depends = [
         versions,
         [[p.moving, p.fixed, p.split, p.order, carried.digest_of(p.moving, p.fixed)] for p in pairs],
         {k: [s.prepared.digest, s.transform.digest, s.labeled.digest, _stated(s)] for k, s in used.items()},
-        [settings.seed, settings.render.model_dump(mode="json"), settings.caption.model_dump(mode="json")],
+        [settings.seed, settings.render.model_dump(mode="json"), wording.load(settings.caption).depends],
         recipe.measure.model_dump(mode="json"),
     ]
     return Task(
@@ -93,7 +94,7 @@ def _block(
     affines: PairAffines,
     recipe: Recipe,
 ) -> Outcome:
-    settings = settings_of(recipe)
+    settings = settings_of(root, recipe)
     made: dict[Plane, list[Sample]] = defaultdict(list)
     tables: list[measure_tables.PairTables] = []
     counts: list[RenderCounts] = []

@@ -53,7 +53,7 @@ class BrainAtlas:
                 "run the same build again"
             )
         self.recipe: Recipe = load_recipe(str(recipe))
-        self._settings = block_stages.settings_of(self.recipe)
+        self._settings = block_stages.settings_of(self.root, self.recipe)
         self._workspace = Workspace(self.root)
         self._measured: MeasuredPair | None = None
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from brainatlas_text import atlas_stages, block_stages, outputs, plan, stages, warp
+from brainatlas_text import atlas_stages, block_stages, outputs, plan, stages, warp, wording
 from brainatlas_text.block_stages import BlockResult
 from brainatlas_text.claim import begun, claim
 from brainatlas_text.distribute import Engine, default_workers
@@ -93,11 +93,14 @@ def build(config: BuildConfig, progress: Progress | None = None) -> BuildSummary
             "another data set or BIDS folder: --atlas PATH"
         )
     load_hub(*config.recipe.register_.hub_files)  # refuses a bad one before all work
+    wording.check(config.recipe.caption)
     if config.recipe.register_.method == "hub" and any(scan.dseg is None for scan in found.scans):
         warp.check_available(config.recipe.warp)
     workspace = Workspace(config.out)
-    config = replace(config, recipe=freeze(config.recipe, begun(workspace)))
-    claim(workspace, config.recipe, _call(config))
+    words, phrases = wording.beside(config.recipe.caption)
+    recipe = config.recipe.model_copy(update={"caption": words})
+    config = replace(config, recipe=freeze(recipe, begun(workspace)))
+    claim(workspace, config.recipe, _call(config), phrases)
     looks = Looks(
         root=workspace.root, sources=config.root, recipe=config.recipe, progress=progress or Silent()
     )

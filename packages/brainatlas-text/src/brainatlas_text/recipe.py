@@ -24,8 +24,8 @@ from brainatlas_text.plan import PlanConfig
 from brainatlas_text.prepare_config import PrepareConfig
 from brainatlas_text.register_config import RegisterConfig
 from brainatlas_text.render import RenderConfig
-from brainatlas_text.samples import CaptionConfig
 from brainatlas_text.warp import WarpConfig
+from brainatlas_text.wording import CaptionConfig
 
 
 class Recipe(BaseModel):
@@ -60,6 +60,7 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where}: not valid TOML: {error}") from error
+    _find_phrases(values, path.absolute().parent)
     for override in overrides:
         _override(values, override)
     return _checked(values, where)
@@ -105,6 +106,13 @@ def _packaged(name: str) -> str:
         )
         raise RecipeError(f"unknown recipe {name!r}; {hint}")
     return (resources.files("brainatlas_text") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def _find_phrases(values: dict[str, Any], folder: Path) -> None:
+    """Let phrase files that a recipe names lie relative to itself."""
+    words = values.get("caption")
+    if isinstance(words, dict) and isinstance(words.get("phrases"), list):
+        words["phrases"] = [str(folder / str(file)) for file in words["phrases"]]
 
 
 def _override(values: dict[str, Any], override: str) -> None:

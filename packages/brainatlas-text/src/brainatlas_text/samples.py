@@ -12,9 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from brainatlas_text import caption, measure, render, spaces, volumes
+from brainatlas_text import measure, render, spaces, volumes, wording
 from brainatlas_text.engines import png, resample
 from brainatlas_text.labels import canonical_table
 from brainatlas_text.measure import VolumeMeasures
@@ -31,19 +30,9 @@ from brainatlas_text.registrations import HubTransform
 from brainatlas_text.render import Frame, FrameKind, RenderConfig, RenderedPair
 from brainatlas_text.shards import FORMAT_VERSION
 from brainatlas_text.spaces import Affine
+from brainatlas_text.wording import CaptionConfig
 
 VERSION = 1
-
-
-class CaptionConfig(BaseModel):
-    """Which captions every slice gets; the first style in the first language is the main caption."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    styles: tuple[str, ...] = ("full", "short")
-    """`full` names every structure with its size, `short` fits a CLIP encoder."""
-    languages: tuple[str, ...] = ("en",)
-    """Languages of the phrase tables."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +51,7 @@ class SampleSettings:
     seed: int
     render: RenderConfig
     caption: CaptionConfig
+    """With the paths of phrase files as they can be opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -137,10 +127,7 @@ def _sample(
     pair: PlannedPair, moving: ReadyScan, facts: SliceFacts, rendered: RenderedPair, settings: SampleSettings
 ) -> Sample:
     key = sample_key(pair.pair, facts.plane, facts.index)
-    words = settings.caption
-    captions = caption.write(
-        facts, seed=settings.seed, key=key, styles=words.styles, languages=words.languages
-    )
+    captions = wording.load(settings.caption).write(facts, settings.seed, key)
     across, upward = (a for a in range(3) if a != render.NORMAL_AXIS[facts.plane])
     prepared, labeled = moving.prepared, moving.labeled
     return Sample(

@@ -124,8 +124,8 @@ def compose(
     while (over := budget.cost(text) - budget.limit) > 0:
         if not kept:
             raise PhraseError(
-                f"{phrases.file}: {opening.source!r} takes {over} tokens more than its {budget.limit} without"
-                " naming any structure; shorten it"
+                f"{phrases.place_of(opening)}: {opening.source!r} takes {over} tokens more than its"
+                f" {budget.limit} without naming any structure; shorten it"
             )
         while over > 0 and kept:
             kept -= 1
