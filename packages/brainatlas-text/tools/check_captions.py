@@ -5,7 +5,7 @@
 Shards are read by webdataset, label pictures decoded by Pillow, areas counted by NumPy, people and sequences
 looked up in scans.parquet. Numbers are taken from the texts by regular expressions of this file and compared
 within the rounding that docs/how-to/phrases.md states; no digit of a caption may be left over. Then
-`caption.read` reads each text, and is compared with the stored facts. Exit code 1 where anything does not match.
+`caption.read` reads each text and is compared with the stored facts. Exit code 1 where something differs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ AREAS = re.compile(r"\((\d+(?:[.,]\d+)?)(?:\s(?:and|et)\s(\d+(?:[.,]\d+)?))?\s?m
 SHARES = re.compile(r"\((\d+)\s?%\)")
 FRACTION = re.compile(r"(\d+)\s?%\s")
 PLACE = re.compile(r"(\d+)\s?mm\b")
-AGE = re.compile(r"(\d+)(?:-year-old|\sans\b)|aged (\d+)")
+AGE = re.compile(r"(\d+)(?:-year-old|\sans\b)|\baged (\d+)")
 INFANT = {0: re.compile(r"under one year|moins d'un an"), 1: re.compile(r"(?<!moins )d'un an")}
 FEMALE = re.compile(r"\b(?:woman|girl|female|femme|fille|féminin)\b")
 MALE = re.compile(r"\b(?:man|boy|male|homme|garçon|masculin)\b")
@@ -179,7 +179,7 @@ def unexplained(said: Any, there: list[float], step: Any) -> list[float]:
 
 
 def words_in(check: Check, text: str, facts: Facts, where: str) -> None:
-    """Age, sex, sequence and plane in a text are those of the facts, and nothing is said of what is not known."""
+    """Age, sex, sequence and plane in a text are those of the facts; what is not known is not said."""
     age = facts["age_years"]
     years = [int(a or b) for a, b in AGE.findall(text)]
     years += [number for number, pattern in INFANT.items() if pattern.search(text)]
