@@ -72,7 +72,7 @@ class _Reader:
     def __init__(self, phrases: Phrases) -> None:
         self._language = phrases.language
         self._words = _word_spotter(phrases)
-        self._structures = _structure_spotter(phrases)
+        self._structures = structure_spotter(phrases)
         self._persons = tuple(_person_patterns(phrases))
         self._sex_of_noun = {noun: sex for (_, sex), nouns in phrases.person.nouns.items() for noun in nouns}
         self._positions = {plane: tuple(_position_patterns(phrases, plane)) for plane in PLANES}
@@ -179,7 +179,9 @@ def _word_spotter(phrases: Phrases) -> Spotter[tuple[str, str]]:
     return spotter
 
 
-def _structure_spotter(phrases: Phrases) -> Spotter[tuple[str, tuple[Side | None, ...]]]:
+@lru_cache(maxsize=16)
+def structure_spotter(phrases: Phrases) -> Spotter[tuple[str, tuple[Side | None, ...]]]:
+    """Finds the names of structures; a name means itself and the sides it states."""
     spotter: Spotter[tuple[str, tuple[Side | None, ...]]] = Spotter()
     both: tuple[Side, ...] = ("left", "right")
     for name, said in phrases.structures.items():
