@@ -21,6 +21,8 @@ class Terms:
     may_redistribute_images: bool
     """Whether derived pictures may be passed on without asking the source."""
     may_redistribute_labels: bool
+    may_study_anatomy: bool
+    """Whether sizes of people's structures may be studied and shown without asking the source."""
     health_criterion: str
     """What makes a person of this source healthy by its own account."""
     acknowledgement: str
