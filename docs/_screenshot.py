@@ -1,5 +1,7 @@
 """Takes the picture of a page for the docs: docs/_screenshot.py PAGE.html[#PLACE] PICTURE.jpg [WORDS].
 
+The words are what is looked for, or, on a page that cannot be searched, what is pointed at.
+
 Needs a Chromium on the PATH (`apt-get install chromium`). Only pages about the synthetic people of the demo
 may be shown here, never real scans.
 """
@@ -26,8 +28,10 @@ def main(page_path: str, picture_path: str, words: str = "") -> None:
         page = context.new_page()
         file, hash_, place = page_path.partition("#")
         page.goto(Path(file).resolve().as_uri() + hash_ + place)
-        if words:
+        if words and page.get_by_label("Find").count():
             page.get_by_label("Find").fill(words)
+        elif words:
+            page.locator(":visible", has_text=words).last.hover()
         page.screenshot(path=picture_path, type="jpeg", quality=80)
         browser.close()
 

@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo_sources(commands)
     _add_fetch(commands)
     _add_build(commands)
+    _add_report(commands)
     evaluate_command.add(commands)
     return parser
 
@@ -161,6 +162,24 @@ def _add_build(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.set_defaults(command=_build)
 
 
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "report",
+        help="write a page about a finished data set",
+        description="Write one HTML file about a finished data set: counts, splits, people, samples whose "
+        "phrases light up their structures, charts, rejections. OUT/report/index.html shows pictures only "
+        "where the sources' terms let them be passed on. Needs matplotlib (extra plots).",
+        epilog="example: brainatlas-text report ./brainatlas-dataset --private",
+    )
+    command.add_argument("out", type=Path, metavar="OUT", help="data set folder of a finished build")
+    command.add_argument(
+        "--private",
+        action="store_true",
+        help="show all pictures, in OUT/work/report/index.html, which is never published",
+    )
+    command.set_defaults(command=_report)
+
+
 def _add_selection(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--subjects",
@@ -257,6 +276,13 @@ def _build(args: argparse.Namespace) -> int:
     else:
         print_summary(summary, str(args.out))
     return REJECTED if summary.rejections else 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from brainatlas_text.report import write_report
+
+    print(f"report: {write_report(args.out, private=args.private)}")
+    return 0
 
 
 if __name__ == "__main__":
