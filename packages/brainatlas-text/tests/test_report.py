@@ -256,7 +256,7 @@ def test_prevalence_of_some_parts_counts_the_slices_of_these_alone(tables, monke
 
 def native(key: str, name: str, volume_ml: float, agreement: float | None) -> dict:
     return {
-        "moving": key, "fixed": key, "name": name, "volume_ml": volume_ml, "brain_ml": 1000.0,
+        "moving": key, "native": True, "name": name, "volume_ml": volume_ml, "brain_ml": 1000.0,
         "agreement": agreement,
     }  # fmt: skip
 
@@ -272,10 +272,16 @@ def test_agreement_weighs_sides_by_their_volume_and_leaves_own_labels_out():
 
 def test_natives_alone_are_read(tmp_path):
     (tmp_path / "volumes").mkdir()
-    pair = native("a", "thalamus", 9.0, None) | {"fixed": "b"}
+    pair = native("a", "thalamus", 9.0, None) | {"native": False}
     table = pa.Table.from_pylist([native("a", "thalamus", 3.0, 0.9), pair])
     pq.write_table(table, tmp_path / "volumes" / "train-ixi-00000.parquet")
     assert [row["volume_ml"] for row in measures.native_rows(tmp_path)] == [3.0]
+
+
+@pytest.mark.parametrize("read", [measures.native_rows, lambda root: measures.prevalence(root, [])])
+def test_a_data_set_without_its_tables_is_named(tmp_path, read):
+    with pytest.raises(DatasetError, match=r"(slices|volumes): holds no table of measures"):
+        read(tmp_path)
 
 
 def some_charts() -> list[charts.Chart]:

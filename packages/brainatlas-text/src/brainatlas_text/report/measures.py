@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from brainatlas_text.errors import DatasetError
 from brainatlas_text.records import Plane, Shard
 from brainatlas_text.report.charts import Person
 from brainatlas_text.report.reading import evenly
@@ -69,11 +69,10 @@ def prevalence(root: Path, shards: Sequence[Shard]) -> Prevalence:
 
 def native_rows(root: Path) -> list[dict[str, Any]]:
     """The rows of `volumes/` that belong to natives: one a scan and structure."""
-    native = pc.field("moving") == pc.field("fixed")
     rows: list[dict[str, Any]] = [
         row
         for path in _parts(root, "volumes")
-        for row in pq.read_table(path, columns=_COLUMNS, filters=native).to_pylist()
+        for row in pq.read_table(path, columns=_COLUMNS, filters=[("native", "==", True)]).to_pylist()
     ]
     return rows
 
@@ -127,8 +126,11 @@ def _person(scans: Sequence[ReadyScan], of_scan: Mapping[str, Mapping[str, float
 
 
 def _parts(root: Path, table: str) -> list[Path]:
-    """The files of a table, one a block."""
-    return sorted((root / table).glob("*.parquet"))
+    """The files of a table, one a block; raises DatasetError where there are none."""
+    parts = sorted((root / table).glob("*.parquet"))
+    if not parts:
+        raise DatasetError(f"{root / table}: holds no table of measures; run the same build again")
+    return parts
 
 
 def _part_of(shard: Shard) -> str:
