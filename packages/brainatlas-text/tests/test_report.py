@@ -28,9 +28,10 @@ from brainatlas_text.report.reading import evenly, first_samples, some_samples
 from brainatlas_text.report.survey import MAX_SHOWN, survey
 from brainatlas_text.report.viewer import MARGIN, slide
 from brainatlas_text.shards import sample_bytes
+from brainatlas_text.wording import CaptionConfig, load
 
 pytestmark = pytest.mark.unit
-PHRASES = {language: caption.load_phrases(language) for language in ("en", "fr")}
+WORDING = load(CaptionConfig(languages=("en", "fr")))
 
 
 def measured(number: int, area_mm2: float = 50.0) -> StructureMeasure:
@@ -114,7 +115,7 @@ def test_a_shard_cut_off_is_named(tmp_path, shard):
 
 def test_a_survey_counts_every_caption_and_sentence():
     samples = [a_sample(n, plane=plane) for n in range(20) for plane in PLANES]
-    found = survey(samples, 7, PHRASES, lambda sample: True)
+    found = survey(samples, 7, WORDING, lambda sample: True)
     assert found.num_samples == 60
     assert {kind: len(tokens) for kind, tokens in found.tokens.items()} == dict.fromkeys(
         [("full", "en"), ("full", "fr"), ("short", "en"), ("short", "fr")], 60
@@ -129,7 +130,7 @@ def test_a_survey_counts_every_caption_and_sentence():
 def test_a_survey_shows_different_people_with_most_structures():
     poor, rich = a_sample(1, (16,)), replace(a_sample(1, (16, 17, 53)), key="ixi-001-t1w_x_axial-101")
     others = [a_sample(n, (16, 17)) for n in (2, 3, 4)]
-    found = survey([poor, rich, *others], 7, PHRASES, lambda sample: sample.facts["subject"] != "ixi-004")
+    found = survey([poor, rich, *others], 7, WORDING, lambda sample: sample.facts["subject"] != "ixi-004")
     assert found.shown.keys() == {("ixi", "T1w", "axial")}
     shown = found.shown["ixi", "T1w", "axial"]
     assert shown[0] == rich
@@ -138,11 +139,11 @@ def test_a_survey_shows_different_people_with_most_structures():
 
 def test_however_many_sources_there_are_few_samples_are_shown():
     samples = (a_sample(n, (16,), source=f"s{source}") for source in range(90) for n in range(2))
-    assert sum(map(len, survey(samples, 7, PHRASES, lambda sample: True).shown.values())) <= MAX_SHOWN
+    assert sum(map(len, survey(samples, 7, WORDING, lambda sample: True).shown.values())) <= MAX_SHOWN
 
 
 def test_a_slide_cuts_the_black_away_and_keeps_every_label():
-    shown = slide(a_sample(labels=(17, 53, 16)), PHRASES)
+    shown = slide(a_sample(labels=(17, 53, 16)), WORDING)
     pixels = picture_of(shown.labels)
     assert pixels.shape == (20 + 2 * MARGIN, 80 + 2 * MARGIN, 4)
     assert (shown.width_mm, shown.height_mm) == (0.5 * 92, 32.0)  # half a mm a column
@@ -163,11 +164,11 @@ def test_every_label_has_a_color_of_its_own_or_the_page_could_not_tell_them_apar
 
 
 def test_a_slice_that_shows_nothing_has_a_picture_too():
-    assert picture_of(slide(a_sample(labels=()), PHRASES).image).shape == (256, 256, 4)
+    assert picture_of(slide(a_sample(labels=()), WORDING).image).shape == (256, 256, 4)
 
 
 def test_phrases_know_the_labels_they_name():
-    shown = slide(a_sample(labels=(17, 53, 16)), PHRASES)
+    shown = slide(a_sample(labels=(17, 53, 16)), WORDING)
     for words in shown.captions:
         assert "".join(piece.text for piece in words.pieces) in [
             c["text"] for c in a_sample(labels=(17, 53, 16)).facts["captions"]

@@ -62,6 +62,10 @@ class Wording:
             budgets=self.budgets,
         )
 
+    def budget(self, style: str, language: str) -> Budget:
+        """The most tokens of a caption: the recipe's, else the phrase table's own."""
+        return self.budgets.get(style, self.phrases[language].styles[style].budget)
+
     @property
     def depends(self) -> list[object]:
         """What captions depend on besides facts, seed and key."""

@@ -8,12 +8,11 @@ request; pictures and points are bounded, so it stays small and quick however la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from brainatlas_text import caption
-from brainatlas_text.caption import Phrases
+from brainatlas_text import wording
 from brainatlas_text.dataset import BrainAtlas
 from brainatlas_text.pages import shell
 from brainatlas_text.records import Sample
@@ -27,6 +26,7 @@ from brainatlas_text.report.reading import some_samples
 from brainatlas_text.report.survey import Survey, survey
 from brainatlas_text.report.viewer import slide
 from brainatlas_text.sources import terms_of
+from brainatlas_text.wording import Wording
 
 PUBLIC, PRIVATE = Path("report") / "index.html", Path("work") / "report" / "index.html"
 """Below the data set folder."""
@@ -42,9 +42,9 @@ def write_report(out: Path, *, private: bool = False) -> Path:
     check_plots()
     atlas = BrainAtlas(out)
     permits = Permits(private=private)
-    phrases = {language: caption.load_phrases(language) for language in atlas.recipe.caption.languages}
+    words = wording.load(wording.within(atlas.root, atlas.recipe.caption))
     samples = some_samples(atlas.root, atlas.shards)
-    found = survey(samples, atlas.recipe.seed, phrases, _may_show(atlas, permits))
+    found = survey(samples, atlas.recipe.seed, words, _may_show(atlas, permits))
     counts = count(atlas)
     page = shell.render(
         "report.html",
@@ -54,9 +54,9 @@ def write_report(out: Path, *, private: bool = False) -> Path:
         counts=counts,
         steps=_steps(atlas, counts),
         sheets=sheets(atlas.root, atlas.scans.values(), permits),
-        groups=[(group, [slide(s, phrases) for s in chosen]) for group, chosen in found.shown.items()],
+        groups=[(group, [slide(s, words) for s in chosen]) for group, chosen in found.shown.items()],
         num_read=found.num_samples,
-        charts=_charts(atlas, permits, found, phrases),
+        charts=_charts(atlas, permits, found, words),
         rejections=[asdict(rejection) for rejection in atlas.rejections[:MAX_REJECTIONS]],
         num_rejected=len(atlas.rejections),
         terms=_terms(atlas),
@@ -89,9 +89,7 @@ def _steps(atlas: BrainAtlas, counts: Counts) -> list[tuple[str, str]]:
     ]
 
 
-def _charts(
-    atlas: BrainAtlas, permits: Permits, found: Survey, phrases: Mapping[str, Phrases]
-) -> list[Chart]:
+def _charts(atlas: BrainAtlas, permits: Permits, found: Survey, words: Wording) -> list[Chart]:
     """Every chart that has something to show."""
     natives = measures.native_rows(atlas.root)
     shown = measures.prevalence(atlas.root, atlas.shards)
@@ -100,7 +98,7 @@ def _charts(
     agreeing = measures.agreement(natives)
     people = measures.people(natives, atlas.scans, permits.sizes)
     names = [name for name in measures.SHOWN if any(name in person.volumes_ml for person in people)]
-    budgets = {kind: phrases[kind[1]].styles[kind[0]].budget.limit for kind in found.tokens}
+    budgets = {kind: words.budget(*kind).limit for kind in found.tokens}
     drawn = [
         shown.shares and charts.prevalence_chart(shown.shares, shown.slices, of),
         agreeing and charts.agreement_chart(agreeing, max(map(len, agreeing.values()))),

@@ -10,6 +10,7 @@ from typing import Any
 from brainatlas_text import caption
 from brainatlas_text.caption import Phrases
 from brainatlas_text.records import PLANES, Plane, Sample
+from brainatlas_text.wording import Wording
 
 MAX_SHOWN, MOST_A_GROUP = 60, 3
 Kind = tuple[str, str]
@@ -32,9 +33,9 @@ class Survey:
 
 
 def survey(
-    samples: Iterable[Sample], seed: int, phrases: Mapping[str, Phrases], may_show: Callable[[Sample], bool]
+    samples: Iterable[Sample], seed: int, wording: Wording, may_show: Callable[[Sample], bool]
 ) -> Survey:
-    """Count and choose; seed and phrases (by language) are those that the captions were written with."""
+    """Count and choose; `seed` and `wording` are those that the captions were written with."""
     tokens: dict[Kind, list[int]] = defaultdict(list)
     used: dict[Kind, Counter[tuple[Plane, str]]] = defaultdict(Counter)
     best: dict[Group, dict[str, Sample]] = defaultdict(dict)
@@ -44,8 +45,8 @@ def survey(
         facts: dict[str, Any] = sample.facts
         for written in facts["captions"]:
             style, language = written["style"], written["language"]
-            table = phrases[language]
-            tokens[style, language].append(table.styles[style].budget.cost(written["text"]))
+            tokens[style, language].append(wording.budget(style, language).cost(written["text"]))
+            table = wording.phrases[language]
             chosen = caption.sentences_of(seed, sample.key, style, language, phrases=table)
             for sentence in chosen if facts["structures"] else chosen[:1]:  # the body tells of structures
                 used[style, language][facts["plane"], sentence] += 1
@@ -56,7 +57,7 @@ def survey(
     return Survey(
         num_samples=number,
         tokens=dict(sorted(tokens.items())),
-        sentences=dict(_sentences(used, phrases)),
+        sentences=dict(_sentences(used, wording.phrases)),
         shown=_few(best),
     )
 

@@ -18,6 +18,7 @@ from brainatlas_text.caption.numbers import area_number
 from brainatlas_text.caption.spans import structure_spans
 from brainatlas_text.engines.label_pictures import colors
 from brainatlas_text.records import Plane, Sample
+from brainatlas_text.wording import Wording
 
 MARGIN = 6
 """Pixels around the brain; the rest of the picture is black and is cut away."""
@@ -80,8 +81,8 @@ class Slide:
     structures: tuple[ShownStructure, ...]
 
 
-def slide(sample: Sample, phrases: Mapping[str, Phrases]) -> Slide:
-    """What the page needs of a sample, whose captions were written with these phrases (by language)."""
+def slide(sample: Sample, wording: Wording) -> Slide:
+    """What the page needs of a sample whose captions were written with this wording."""
     facts: dict[str, Any] = sample.facts
     image, labels = _pixels(sample.image_png), _pixels(sample.label_png)
     rows, columns = _content(image, labels)
@@ -97,7 +98,7 @@ def slide(sample: Sample, phrases: Mapping[str, Phrases]) -> Slide:
         width_mm=round(image.shape[1] * column_mm, 2),
         height_mm=round(image.shape[0] * row_mm, 2),
         corners=_CORNERS[facts["plane"]],
-        captions=tuple(_caption(written, structures, phrases) for written in facts["captions"]),
+        captions=tuple(_caption(written, structures, wording) for written in facts["captions"]),
         structures=tuple(_structure(measured) for measured in _side_by_side(structures)),
     )
 
@@ -110,16 +111,15 @@ def _person(facts: Mapping[str, Any]) -> str:
 
 
 def _caption(
-    written: Mapping[str, str], structures: Sequence[Mapping[str, Any]], phrases: Mapping[str, Phrases]
+    written: Mapping[str, str], structures: Sequence[Mapping[str, Any]], wording: Wording
 ) -> ShownCaption:
-    table = phrases[written["language"]]
-    budget = table.styles[written["style"]].budget
+    budget = wording.budget(written["style"], written["language"])
     return ShownCaption(
         style=written["style"],
         language=written["language"],
         tokens=budget.cost(written["text"]),
         budget=budget.limit,
-        pieces=_pieces(written["text"], structures, table),
+        pieces=_pieces(written["text"], structures, wording.phrases[written["language"]]),
     )
 
 
