@@ -66,7 +66,7 @@ def test_nothing_that_may_not_be_passed_on_is_on_the_public_page(tiny_dataset, p
     text = public.read_text(encoding="utf-8")
     assert "data:image" not in text
     assert text.count("The terms of this source do not let its images be passed on.") == 2
-    assert "whose terms forbid such studies" in text
+    assert "whose terms do not allow such studies" in text
     volumes = text.partition('id="volumes"')[2].partition("</figure>")[0]
     assert '<th scope="row">oasis</th>' in volumes
     assert '<th scope="row">ibsr</th>' not in volumes

@@ -328,7 +328,7 @@ def test_charts_repeat_byte_for_byte_and_say_n_and_how_to_read_them():
 
 
 def test_nobody_to_show_is_said_without_a_chart():
-    chart = charts.volumes_chart([], [], "Not shown: people of ibsr, whose terms forbid such studies.")
+    chart = charts.volumes_chart([], [], "Not shown: people of ibsr, whose terms do not allow such studies.")
     assert chart.pictures == () and chart.reading.startswith("Not shown: people of ibsr")
 
 

@@ -114,17 +114,14 @@ def _left_out(atlas: BrainAtlas, permits: Permits) -> str:
     people = {scan.prepared.subject: scan for scan in atlas.scans.values()}.values()
     forbidden = sorted({scan.prepared.source for scan in people if not permits.sizes(scan)})
     ageless = sum(scan.prepared.facts.age_years is None for scan in people if permits.sizes(scan))
-    sentences = (
-        [f"Not shown: people of {', '.join(forbidden)}, whose terms forbid such studies."]
-        if forbidden
-        else []
-    )
-    if ageless:
+    sentences = []
+    if forbidden:
         sentences.append(
-            f"Not shown either: {ageless} of unknown age."
-            if forbidden
-            else f"Not shown: {ageless} of unknown age."
+            f"Not shown: people of {', '.join(forbidden)}, whose terms do not allow such studies."
         )
+    if ageless:
+        who = "1 person" if ageless == 1 else f"{ageless} people"
+        sentences.append(f"Not shown{' either' if forbidden else ''}: {who} of unknown age.")
     return " ".join(sentences)
 
 

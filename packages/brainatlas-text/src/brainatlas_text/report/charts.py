@@ -136,7 +136,7 @@ def volumes_chart(people: Sequence[Person], names: Sequence[str], left_out: str)
                     markersize=5, alpha=0.75, markeredgewidth=0, label=label,
                 )  # fmt: skip
             axes.set_title(name, loc="left")
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.1 * max(p.volumes_ml.get(name, 0.0) for p in people) or 1.0)
             axes.set_xlabel("age (years)")
             axes.set_ylabel("ml")
             axes.grid(axis="y")
@@ -241,7 +241,7 @@ def sentences_chart(uses: Mapping[tuple[str, str, str], Mapping[str, tuple[int, 
         title="Which sentences they use",
         number=f"{sum(map(len, uses.values())):,} sentences",
         reading="Each bar is a sentence, its height how often it was used over how often it would be if all "
-        "that fit were used alike; chance alone moves bars off the dashed line, less the more there are.",
+        "that fit were used alike; by chance alone bars leave the dashed line, less so with more captions.",
         pictures=tuple(map(panel, uses)),
         table=Table(
             head=("Style", "Language", "Part", "Sentence", "Used", "Even use"),
