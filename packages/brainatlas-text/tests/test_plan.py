@@ -1,3 +1,5 @@
+import re
+import tempfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -7,7 +9,9 @@ from hypothesis import strategies as st
 
 from brainatlas_text import plan
 from brainatlas_text.plan import PlanConfig
-from brainatlas_text.records import Facts, Preparation, PreparedScan
+from brainatlas_text.records import Facts, Preparation, PreparedScan, SourceScan
+from brainatlas_text.sources import Selection, find
+from brainatlas_text.sources.selection import join_people
 
 pytestmark = pytest.mark.unit
 
@@ -128,3 +132,93 @@ def test_the_plan_is_a_table(tmp_path):
     plan.write_plan(tmp_path / "plan.parquet", planned)
     rows = pq.read_table(tmp_path / "plan.parquet").to_pylist()
     assert [row["pair"] for row in rows] == [pair.pair for pair in planned]
+
+
+def homes_of(planned, scheme):
+    """Splits in which each person appears: as the moving one, and with `default` as the fixed one too."""
+    homes = {}
+    for pair in planned:
+        if pair.split is not None:
+            homes.setdefault(pair.moving_subject, set()).add(pair.split)
+            if scheme == "default":
+                homes.setdefault(pair.fixed_subject, set()).add(pair.split)
+    return homes
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), min_size=1, max_size=6),
+    st.sampled_from(sorted(plan.SHARES)),
+    st.integers(0, 99),
+)
+def test_no_plan_parts_people_under_two_ids_whatever_their_sources(pairs, scheme, seed):
+    """12 people of three sources, two visits each; `--same-person` says that some of them are one."""
+    scans = [
+        SourceScan(
+            key=f"{source}-{n}-{visit}-t1w", subject=f"{source}-{n}", source=source, sequence="T1w",
+            image=Path("x"), terms=source,
+        )
+        for n in range(12) for visit in (1, 2) for source in (("ibsr", "ixi", "kirby")[n % 3],)
+    ]  # fmt: skip
+    ids = sorted({scan.subject for scan in scans})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pairs.txt"
+        path.write_text("".join(f"{ids[a]} {ids[b]}\n" for a, b in pairs))
+        joined = join_people(scans, path)
+    planned = make_plan(joined, seed, PlanConfig(splits=scheme))
+    assert len(planned) == 24**2
+    homes = homes_of(planned, scheme)
+    assert all(len(splits) == 1 for splits in homes.values())
+    subject_of = {before.subject: after.subject for before, after in zip(scans, joined, strict=True)}
+    for a, b in pairs:
+        assert homes[subject_of[ids[a]]] == homes[subject_of[ids[b]]]
+    assert homes.keys() == set(subject_of.values())
+
+
+@pytest.mark.parametrize("scheme", sorted(plan.SHARES))
+def test_both_planted_leaks_are_planned_away(tmp_path, scheme):
+    """A Kirby person's two visits, and one person who is in IXI and in OASIS, as the files say it."""
+    files = [f"kirby/KKI2009-{n:02d}-FLAIR.nii.gz" for n in range(1, 7)]
+    files += [f"ixi/IXI{n:03d}-Guys-0828-T2.nii.gz" for n in range(1, 7)]
+    files += [f"oasis/OAS1_{n:04d}_MR1_mpr_n4_anon_sbj_111.img" for n in range(1, 7)]
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    visits = "1,501,1\n6,501,2\n2,502,1\n5,502,2\n3,503,1\n4,503,2\n"
+    (tmp_path / "kirby" / "subject_id_to_visit_id.csv").write_text(
+        f"Visit_ID,Subject_ID,Subj_Visit\n{visits}"
+    )
+    (tmp_path / "same.txt").write_text("ixi-003 oasis-0005\n")
+    chosen = Selection(same_person=tmp_path / "same.txt", healthy_only=False)
+    scans = find(("kirby", "ixi", "oasis"), tmp_path, chosen).scans
+    assert len(scans) == 18 and len({scan.subject for scan in scans}) == 14
+    untold = find(("ixi", "oasis"), tmp_path, Selection(healthy_only=False)).scans
+    parted = 0
+    for seed in range(30):
+        planned = make_plan(scans, seed, PlanConfig(splits=scheme))
+        splits = {pair.moving: pair.split for pair in planned if pair.moving == pair.fixed}
+        assert splits["kirby-501-1-flair"] == splits["kirby-501-2-flair"]
+        assert splits["ixi-003-t2w"] == splits["oasis-0005-1-t1w"]
+        assert all(len(found) == 1 for found in homes_of(planned, scheme).values())
+        alone = plan.draw_splits(untold, seed, PlanConfig(splits=scheme))
+        parted += alone["ixi-003"] != alone["oasis-0005"]
+    assert parted > 0  # without being told, the draws do part them
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ({"a": 3, "b": 4}, []),
+        ({"a": 1}, ["nobody is in validation and test: .*(a \\(1\\) now)"]),
+        (
+            {"a": 2, "b": 1},
+            ["nobody is in validation: .*three people of one source", "test has nobody of b \\(1\\)"],
+        ),
+        ({"a": 3, "b": 2}, ["^splits: validation has nobody of b \\(2\\)"]),
+    ],
+)
+def test_too_few_people_for_three_splits_are_said(counts, says):
+    scans = cohort(**counts)
+    notes = plan.split_notes(scans, plan.draw_splits(scans, 7, PlanConfig()))
+    assert len(notes) == len(says)
+    for note, pattern in zip(notes, says, strict=True):
+        assert re.search(pattern, note), note

@@ -80,6 +80,10 @@ class CardFacts:
     """Scans by source and sequence, such as `ixi T2w`."""
     pairs: Mapping[str, int]
     rendered: RenderCounts
+    split_rule: str
+    """What splits keep apart."""
+    split_notes: Sequence[str]
+    """What too few people leave of them."""
     empty_rule: str
     rejections: Sequence[Rejection]
     labels: LabelFacts
@@ -169,8 +173,7 @@ the pose of another scan. However many slices there are, that is the number of i
 {_table(("source, sequence", "scans"), sorted(facts.num_scans.items()))}
 ## Splits
 
-By person: no person is in two splits, as the moving or as the fixed scan.
-
+{_sentences((facts.split_rule, *facts.split_notes))}
 {_table(("split", "shards", "slices", "MB"), _split_rows(facts.shards))}
 {_table(("volumes", "number"), planned)}
 {_slices(facts.rendered)} {facts.empty_rule}

@@ -83,6 +83,13 @@ def generations(ready: Mapping[str, ReadyScan], planned: Sequence[PlannedPair]) 
     return {str(n): sum(number for cell, number in counts.items() if cell[1] == n) for n in (1, 2)}
 
 
+def split_notes(ready: Mapping[str, ReadyScan], planned: Sequence[PlannedPair]) -> tuple[str, ...]:
+    """What too few people leave of the three splits."""
+    splits = {pair.moving_subject: pair.split for pair in planned if pair.moving == pair.fixed}
+    known = {subject: split for subject, split in splits.items() if split is not None}
+    return plan.split_notes([scan.prepared for scan in ready.values()], known)
+
+
 def _own_labels(ready: Mapping[str, ReadyScan]) -> set[str]:
     return {key for key, scan in ready.items() if scan.labeled.agreement is None}
 
@@ -114,6 +121,8 @@ def write_description(
         num_scans=Counter(f"{s.prepared.source} {s.prepared.sequence}" for s in ready.values()),
         pairs=plan.counts(planned),
         rendered=rendered,
+        split_rule=plan.split_rule(recipe.plan),
+        split_notes=split_notes(ready, planned),
         empty_rule=f"A slice is empty when it shows less than {recipe.render.min_brain_mm2:g} mm² of brain.",
         rejections=rejections,
         labels=labels,

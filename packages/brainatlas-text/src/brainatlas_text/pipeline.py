@@ -179,14 +179,14 @@ def _write(
     planned: Sequence[PlannedPair],
     made: BlockResult,
 ) -> tuple[str, ...]:
-    """Write what belongs beside the shards, and give what there is to note about labels."""
+    """Write what belongs beside the shards, and give what there is to note about splits and labels."""
     facts = outputs.label_facts(ready, placed.lent, placed.splits, run.recipe)
     outputs.write_tables(run.root, ready, placed.quality, planned, made.shards, run.rejections)
     outputs.write_description(
         run.root, run.recipe, run.hub, ready, facts, planned, made.shards, run.rejections, made.counts
     )
     outputs.remove_stale(run.root, [*(shard.path for shard in made.shards), *made.tables])
-    return facts.notes
+    return (*outputs.split_notes(ready, planned), *facts.notes)
 
 
 def _why(found: Selected) -> str:

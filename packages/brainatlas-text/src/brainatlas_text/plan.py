@@ -15,13 +15,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
-from brainatlas_text.records import PlannedPair, PreparedScan
+from brainatlas_text.records import PlannedPair
 from brainatlas_text.workspace import atomic_path
 
 VERSION = 1
@@ -30,6 +30,22 @@ SHARES: Mapping[str, tuple[float, float, float]] = {
     "default": (0.80, 0.10, 0.10),
     "paper": (0.60, 0.15, 0.25),
 }
+
+
+class Scan(Protocol):
+    """What planning asks of a scan; a PreparedScan has it."""
+
+    @property
+    def key(self) -> str:
+        """Names the scan."""
+
+    @property
+    def subject(self) -> str:
+        """The person."""
+
+    @property
+    def source(self) -> str:
+        """The stratum."""
 
 
 class PlanConfig(BaseModel):
@@ -43,14 +59,55 @@ class PlanConfig(BaseModel):
     """Pairs a block, the unit of rendering, retry and resume. Memory of a worker grows with it."""
 
 
-def draw_splits(scans: Iterable[PreparedScan], seed: int, config: PlanConfig) -> dict[str, str]:
+def people_of(scans: Iterable[Scan]) -> dict[str, str]:
+    """Source of each person."""
+    return {scan.subject: scan.source for scan in sorted(scans, key=lambda scan: scan.key)}
+
+
+def draw_splits(scans: Iterable[Scan], seed: int, config: PlanConfig) -> dict[str, str]:
     """Split of each person; drawn before labels are voted, so that it can limit who votes."""
-    people = {scan.subject: scan.source for scan in sorted(scans, key=lambda scan: scan.key)}
-    return split_subjects(people, seed, config.splits)
+    return split_subjects(people_of(scans), seed, config.splits)
+
+
+def split_rule(config: PlanConfig) -> str:
+    """What splits keep apart, for the card."""
+    if config.splits == "default":
+        return (
+            "By person: no person is in two splits, as the moving or as the fixed scan. Volumes whose two "
+            "people are in different splits are dropped."
+        )
+    return (
+        "By the moving person: nobody's anatomy is in two splits. The fixed scan, which lends pose, size and "
+        "grid alone, may be of a person of another split; the scheme `default` drops such volumes."
+    )
+
+
+def split_notes(scans: Iterable[Scan], splits: Mapping[str, str]) -> tuple[str, ...]:
+    """What too few people leave of the three splits; nothing where every source is in all of them."""
+    sources = people_of(scans)
+    people = Counter((source, splits[subject]) for subject, source in sources.items())
+    size = Counter(sources.values())
+    lacking = {
+        split: [f"{source} ({size[source]})" for source in sorted(size) if not people[source, split]]
+        for split in SPLITS
+    }
+    notes = []
+    if empty := [split for split in SPLITS if len(lacking[split]) == len(size)]:
+        notes.append(
+            f"splits: nobody is in {' and '.join(empty)}: one person of a source is in train, two are in "
+            "train and test, three or more in every split; have three people of one source "
+            f"({', '.join(lacking[empty[0]])} now)"
+        )
+    notes += [
+        f"splits: {split} has nobody of {', '.join(found)}: too few people there for each split to get one"
+        for split, found in lacking.items()
+        if found and split not in empty
+    ]
+    return tuple(notes)
 
 
 def make_plan(
-    scans: Iterable[PreparedScan], splits: Mapping[str, str], seed: int, config: PlanConfig
+    scans: Iterable[Scan], splits: Mapping[str, str], seed: int, config: PlanConfig
 ) -> tuple[PlannedPair, ...]:
     """All ordered pairs and natives of the scans, by key; dropped pairs have neither split nor block.
 

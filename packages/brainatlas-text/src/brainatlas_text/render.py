@@ -66,8 +66,12 @@ class Frame:
 
     @property
     def zooms_mm(self) -> NDArray[np.float64]:
-        """Voxel sizes along the frame's axes, shape (3,)."""
-        return spaces.zooms_of(self.affine)
+        """Voxel sizes along the frame's axes, shape (3,).
+
+        To 1e-6, as samples state them: headers hold 32 bits, and sizes must follow from pixels and spacing.
+        """
+        zooms: NDArray[np.float64] = np.round(spaces.zooms_of(self.affine), 6)
+        return zooms
 
     @property
     def shown(self) -> resample.Box:
@@ -147,14 +151,14 @@ def _isotropic(mask: Volume) -> Frame:
 def _own_grid(mask: Volume) -> Frame:
     """The scan's own grid, padded evenly where it is smaller than a picture, else cropped near the brain."""
     starts, lengths = resample.box_of(mask.array)
-    axes = [_own_axis(*axis) for axis in zip(mask.shape, starts, lengths, strict=True)]
+    axes = [own_axis(*axis) for axis in zip(mask.shape, starts, lengths, strict=True)]
     (i, page_i, step_i), (j, page_j, step_j), (k, page_k, step_k) = axes
     every = np.diag([step_i, step_j, step_k, 1.0])
     every[:3, 3] = (np.diag(every)[:3] - 1) / 2  # a coarse voxel lies in the middle of those it stands for
     return Frame(affine=mask.affine @ every, shape=(i, j, k), page_start=(page_i, page_j, page_k))
 
 
-def _own_axis(size: int, start: int, length: int) -> tuple[int, int, int]:
+def own_axis(size: int, start: int, length: int) -> tuple[int, int, int]:
     """Slices, first index of a picture and step of an axis; the brain fills `length` voxels from `start`."""
     step = 1
     while length > SIZE * step:

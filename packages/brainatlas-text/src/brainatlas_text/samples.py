@@ -149,7 +149,7 @@ def _sample(
             "index": facts.index,
             "position_mm": facts.position_mm,
             "position_fraction": facts.position_fraction,
-            "spacing_mm": [round(float(rendered.zooms_mm[axis]), 4) for axis in (upward, across)],
+            "spacing_mm": [float(rendered.zooms_mm[axis]) for axis in (upward, across)],
             "source_zooms_mm": [round(zoom, 4) for zoom in prepared.source_zooms_mm],
             "age_years": facts.age_years,
             "juvenile": facts.juvenile,
