@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from brainatlas_text import evaluate_command
+from brainatlas_text import evaluate_command, show_command
 from brainatlas_text.errors import BrainAtlasError, one_line
 
 REJECTED = 3
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fetch(commands)
     _add_build(commands)
     _add_report(commands)
+    show_command.add(commands)
     evaluate_command.add(commands)
     return parser
 

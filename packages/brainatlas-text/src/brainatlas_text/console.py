@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -23,6 +23,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from brainatlas_text.download import FetchSummary
     from brainatlas_text.pipeline import BuildSummary
+    from brainatlas_text.records import Sample
     from brainatlas_text.scores import Evaluation, GroupScores
 
 
@@ -151,6 +152,52 @@ def print_summary(summary: BuildSummary, out: str) -> None:
     for rejection in summary.rejections:
         line = f"rejected in {rejection.stage}: {rejection.reason}: {rejection.detail}"
         console.print(line, markup=False)  # a path may hold [brackets]
+
+
+def print_sample(sample: Sample, picture: Path) -> None:
+    """Facts, structures and captions of a sample, to standard output."""
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
+    facts: dict[str, Any] = sample.facts
+    table = Table(title=sample.key, show_header=False, title_justify="left")
+    for name, value in facts.items():
+        if name not in ("key", "structures", "captions"):
+            table.add_row(name, _said(value))
+    console.print(table)
+    if facts["structures"]:
+        console.print(_measure_table(facts["structures"]))
+    for caption in facts["captions"]:
+        console.print(f"{caption['style']}, {caption['language']}: {caption['text']}", soft_wrap=True)
+    console.print(f"written: {picture}", soft_wrap=True)
+
+
+def _said(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_said, value)) or "none"
+    if isinstance(value, float):
+        return f"{round(value, 4):g}"
+    words = {None: "not known", True: "yes", False: "no"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def _measure_table(structures: Sequence[dict[str, Any]]) -> Table:
+    """A row a structure of the slice."""
+    table = Table(title="structures", title_justify="left")
+    for heading in ("label", "structure", "side"):
+        table.add_column(heading)
+    for heading in ("area mm²", "volume ml", "right mm", "front mm", "up mm", "agreement"):
+        table.add_column(heading, justify="right")
+    for row in structures:
+        share = row["agreement"]
+        table.add_row(
+            str(row["label"]),
+            row["name"],
+            row["side"],
+            f"{row['area_mm2']:.1f}",
+            f"{row['volume_ml']:.2f}",
+            *(f"{place:.1f}" for place in row["centroid_mm"]),
+            "-" if share is None else f"{share:.2f}",
+        )
+    return table
 
 
 def print_scores(evaluation: Evaluation, notes: Sequence[str], written: Sequence[Path]) -> None:
