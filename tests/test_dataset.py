@@ -138,6 +138,25 @@ def test_a_published_copy_has_its_lists_but_says_why_it_renders_nothing(atlas, t
         published[next(iter(published))]
 
 
+def test_damaged_and_foreign_files_are_named(atlas, tiny_dataset, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_dataset, copy, ignore=shutil.ignore_patterns("work"))
+    (copy / "plan.parquet").write_bytes((copy / "plan.parquet").read_bytes()[:200])
+    with pytest.raises(DatasetError, match=r"plan\.parquet: damaged since it was written .*build again"):
+        BrainAtlas(copy).plan  # noqa: B018
+    pq.write_table(pq.read_table(tiny_dataset / "plan.parquet").drop(["block"]), copy / "plan.parquet")
+    with pytest.raises(DatasetError, match=r"plan\.parquet: written by another version"):
+        BrainAtlas(copy).plan  # noqa: B018
+    (copy / atlas.shards[0].path).unlink()
+    with pytest.raises(DatasetError, match=r"\.tar: this shard is missing; run the same build again"):
+        list(BrainAtlas(copy))
+
+
+def test_pairs_that_are_not_there_are_explained_too(atlas):
+    with pytest.raises(SampleKeyError, match=r"the data set has no scan ibsr-9-t1w"):
+        atlas.measured("ibsr-9-t1w_ibsr-01-t1w")
+
+
 def test_what_the_shards_were_not_made_of_is_not_rendered(tiny_dataset, tmp_path):
     """A scan prepared anew by a build that stopped before it rendered."""
     out = tmp_path / "dataset"

@@ -190,6 +190,9 @@ the pose of another scan. However many slices there are, that is the number of i
 The subject's left is on the picture's left; front is up in axial, up is up in coronal and sagittal, front is
 right in sagittal. `position_mm` is measured from the point that corresponds to MNI (0, 0, 0).
 
+`slices/` and `volumes/` hold the measures of all structures as tables, Parquet or CSV: a row a structure of
+each slice (area, centroid) and of each volume (volume, share of the brain, asymmetry).
+
 ## Labels
 
 {_sentences(facts.methods)}

@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from brainatlas_text import block_stages, plan, sample_keys, samples
 from brainatlas_text.errors import DatasetError, SampleKeyError
+from brainatlas_text.headers import short
 from brainatlas_text.recipe import Recipe, load_recipe
 from brainatlas_text.records import LabeledScan, PlannedPair, PreparedScan, Rejection, Sample, Shard
 from brainatlas_text.registrations import HubTransform, PairAffines, PairTransform, pair_of
@@ -27,6 +28,7 @@ from brainatlas_text.samples import MeasuredPair, ReadyScan
 from brainatlas_text.tasks import finished
 from brainatlas_text.workspace import Workspace
 
+Record = TypeVar("Record")
 _WRITTEN = ("scans.parquet", "plan.parquet", "rejected.parquet", "shards.parquet", "README.md")
 """What a build writes at its end."""
 
@@ -60,23 +62,22 @@ class BrainAtlas:
     @cached_property
     def plan(self) -> Mapping[str, PlannedPair]:
         """Every planned pair by its name, dropped ones too."""
-        rows = self._rows("plan.parquet")
-        return {row["pair"]: PlannedPair(**row) for row in rows}
+        return {pair.pair: pair for pair in self._records("plan.parquet", PlannedPair)}
 
     @cached_property
     def shards(self) -> tuple[Shard, ...]:
         """The tars, by path."""
-        return tuple(Shard(**row | {"terms": tuple(row["terms"])}) for row in self._rows("shards.parquet"))
+        return tuple(self._records("shards.parquet", Shard))
 
     @cached_property
     def rejections(self) -> tuple[Rejection, ...]:
         """The scans and pairs that were refused."""
-        return tuple(Rejection(**row) for row in self._rows("rejected.parquet"))
+        return tuple(self._records("rejected.parquet", Rejection))
 
     @cached_property
     def scans(self) -> Mapping[str, ReadyScan]:
         """The scans by key, as the stages noted them in `work/`; raises DatasetError without it."""
-        keys = [row["key"] for row in self._rows("scans.parquet", ["key"])]
+        keys = self._table(self.root / "scans.parquet", ["key"])["key"].to_pylist()
         prepared = self._noted("prepare", keys, PreparedScan)
         transforms = self._noted("register", keys, HubTransform)
         labeled = self._noted("label", keys, LabeledScan)
@@ -92,6 +93,10 @@ class BrainAtlas:
     def __iter__(self) -> Iterator[str]:
         """Keys of all samples, shard by shard."""
         for shard in self.shards:
+            if not (self.root / shard.path).is_file():
+                raise DatasetError(
+                    f"{self.root / shard.path}: this shard is missing; run the same build again"
+                )
             with tarfile.open(self.root / shard.path) as tar:
                 names = (member.name for member in tar)
                 yield from (name.removesuffix(".json") for name in names if name.endswith(".json"))
@@ -102,8 +107,7 @@ class BrainAtlas:
         if wanted is None:
             raise SampleKeyError(f"{self.root}: {sample_keys.no_key(key, self.plan)}")
         if wanted.pair not in self.plan:
-            why = sample_keys.no_pair(key, wanted, self.plan, self.rejections)
-            raise SampleKeyError(f"{self.root}: {why}")
+            raise SampleKeyError(f"{self.root}: {sample_keys.no_pair(key, self.plan, self.rejections)}")
         measured = self.measured(wanted.pair)
         if wanted.index not in measured.kept.get(wanted.plane, {}):
             why = sample_keys.no_slice(key, wanted, measured, self.recipe.render)
@@ -121,7 +125,9 @@ class BrainAtlas:
     def measured(self, pair: str) -> MeasuredPair:
         """Render and measure a pair of the plan; the last one is kept, so that its slices come at once."""
         if self._measured is None or self._measured.pair.pair != pair:
-            planned = self.plan[pair]
+            planned = self.plan.get(pair)
+            if planned is None:
+                raise SampleKeyError(f"{self.root}: {sample_keys.no_pair(pair, self.plan, self.rejections)}")
             if planned.split is None:
                 raise SampleKeyError(f"{self.root}: {sample_keys.dropped(planned, self.plan)}")
             self._measured = self._measure(planned)
@@ -179,8 +185,23 @@ class BrainAtlas:
         parts = sorted((self.root / folder).glob("*.parquet"))
         if not parts:
             raise DatasetError(f"{self.root / folder}: holds no table of measures; run the same build again")
-        return pa.concat_tables([pq.read_table(part, columns=columns) for part in parts])
+        return pa.concat_tables([self._table(part, columns) for part in parts])
 
-    def _rows(self, name: str, columns: list[str] | None = None) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = pq.read_table(self.root / name, columns=columns).to_pylist()
-        return rows
+    def _records(self, name: str, kind: type[Record]) -> list[Record]:
+        """The rows of a table that a build wrote, as what they were made of."""
+        adapter = TypeAdapter(kind)
+        try:
+            return [adapter.validate_python(row) for row in self._table(self.root / name).to_pylist()]
+        except ValidationError as error:
+            raise DatasetError(
+                f"{self.root / name}: written by another version of this package; run the same build again"
+            ) from error
+
+    def _table(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+        try:
+            return pq.read_table(path, columns=columns)
+        except pa.ArrowInvalid as error:
+            raise DatasetError(
+                f"{path}: damaged since it was written ({short(error)}); delete it and run the "
+                "same build again"
+            ) from error

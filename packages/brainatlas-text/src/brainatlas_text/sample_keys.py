@@ -44,17 +44,15 @@ def no_key(key: str, plan: Mapping[str, PlannedPair]) -> str:
     return f"{key!r} is no key of a sample: expected MOVING_FIXED_PLANE-INDEX; {hint}"
 
 
-def no_pair(
-    key: str, wanted: SampleKey, plan: Mapping[str, PlannedPair], rejections: Iterable[Rejection]
-) -> str:
-    """Why the plan has no such pair: a scan that is not known, or was rejected."""
-    refused = {rejection.key: rejection for rejection in rejections}
-    for scan in wanted.pair.split("_"):
+def no_pair(key: str, plan: Mapping[str, PlannedPair], rejections: Iterable[Rejection]) -> str:
+    """Why the plan has no pair of this name, or of this key: a scan that is not known, or was rejected."""
+    refused, known = {rejection.key: rejection for rejection in rejections}, _scans(plan)
+    scans = key.split("_")[:2]
+    for scan in scans:
         if scan in refused:
             what = refused[scan]
             return f"{key}: {scan} was rejected in {what.stage} ({what.reason}): {what.detail}"
-    known = _scans(plan)
-    strange = next((scan for scan in wanted.pair.split("_") if scan not in known), wanted.pair)
+    strange = next((scan for scan in scans if scan not in known), scans[0])
     near = _nearest(key, plan)
     hint = f"did you mean {near}?" if near else f"scans.parquet lists those it has, as in {_example(plan)}"
     return f"{key}: the data set has no scan {strange}; {hint}"
