@@ -106,10 +106,16 @@ def measure_pair(
 
 def sample_of(measured: MeasuredPair, plane: Plane, index: int, settings: SampleSettings) -> Sample:
     """The sample of one kept slice."""
+    facts = facts_of(measured, plane, index)
+    return _sample(measured.pair, measured.moving, facts, measured.rendered, settings)
+
+
+def facts_of(measured: MeasuredPair, plane: Plane, index: int) -> SliceFacts:
+    """What there is to say of one kept slice."""
     rendered, prepared = measured.rendered, measured.moving.prepared
     axis = render.NORMAL_AXIS[plane]
     position_mm = (index - rendered.origin_index[axis]) * rendered.zooms_mm[axis]
-    facts = SliceFacts(  # rounded here, so that words and stored facts say the same
+    return SliceFacts(  # rounded here, so that words and stored facts say the same
         sequence=prepared.sequence,
         plane=plane,
         index=index,
@@ -120,7 +126,6 @@ def sample_of(measured: MeasuredPair, plane: Plane, index: int, settings: Sample
         sex=prepared.facts.sex,
         structures=measured.measures.slice_structures(plane, index - rendered.start[axis]),
     )
-    return _sample(measured.pair, measured.moving, facts, rendered, settings)
 
 
 def _sample(
