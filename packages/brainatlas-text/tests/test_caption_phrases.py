@@ -169,3 +169,15 @@ def test_the_words_load_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_sheets_in_the_documentation_show_what_is_written(repository: Path, tmp_path: Path) -> None:
+    tool = repository / "packages" / "brainatlas-text" / "tools" / "caption_sheet.py"
+    subprocess.run([sys.executable, tool, "--docs", tmp_path], check=True)
+    written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.*"))
+    assert len(written) == 7
+    for path in written:
+        shown = (repository / "docs" / path).read_text(encoding="utf-8")
+        assert shown == (tmp_path / path).read_text(encoding="utf-8"), (
+            "run packages/brainatlas-text/tools/caption_sheet.py"
+        )
