@@ -78,3 +78,10 @@ def test_a_side_said_once_for_a_list_is_that_of_all_in_it() -> None:
 
 def test_a_text_about_nothing_has_no_spans() -> None:
     assert structure_spans("") == structure_spans("Bananas, 12 of them.") == ()
+
+
+def test_a_position_at_the_midline_begins_no_list() -> None:
+    (span,) = structure_spans("T2-weighted MRI, sagittal plane, 1 mm right of the midline: both thalami.")
+    assert (span.name, span.sides) == ("thalamus", ("left", "right"))
+    (span,) = structure_spans("T2-weighted MRI, sagittal plane, 1 mm right of the midline: thalamus.")
+    assert span.sides == (None,)

@@ -8,7 +8,7 @@ commissure, left hippocampus (200 mm²)". What a text does not say is None; noth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -131,12 +131,7 @@ class _Reader:
         return None, 0
 
     def _all_structures(self, text: str, words: Sequence[Word]) -> tuple[tuple[StatedStructure, ...], int]:
-        lists = [
-            (*found.span(1), side)
-            for side, pattern in self._side_lists.items()
-            for found in pattern.finditer(text)
-            if text[: found.start()].rstrip()[-1:] in _BEFORE_A_LIST
-        ]
+        lists = lists_by_side(text, self._side_lists)
         stated: list[StatedStructure] = []
         covered = 0
         for spot in self._structures.spots(words, text):
@@ -163,6 +158,16 @@ class _Reader:
         if share := self._share.match(text, at):
             return [StatedStructure(name=name, side=side, share_percent=int(share[1]))]
         return [StatedStructure(name=name, side=side) for side in sides]
+
+
+def lists_by_side(text: str, patterns: Mapping[Side, re.Pattern[str]]) -> list[tuple[int, int, Side]]:
+    """Start, end and side of the lists of one side ("Left: …"), found by the pattern of each side."""
+    return [
+        (*found.span(1), side)
+        for side, pattern in patterns.items()
+        for found in pattern.finditer(text)
+        if text[: found.start()].rstrip()[-1:] in _BEFORE_A_LIST
+    ]
 
 
 @lru_cache(maxsize=16)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from brainatlas_text.caption.loading import load_phrases
 from brainatlas_text.caption.phrases import Phrases, Side
-from brainatlas_text.caption.read import SHIPPED, read, structure_spotter
+from brainatlas_text.caption.read import SHIPPED, lists_by_side, read, structure_spotter
 from brainatlas_text.caption.spotting import NUMBER, pattern_of, words_of
 
 
@@ -35,11 +35,9 @@ def structure_spans(text: str, phrases: Sequence[Phrases] | None = None) -> tupl
 
 
 def _spans(text: str, phrases: Phrases) -> list[StructureSpan]:
-    lists = [
-        (*found.span(1), side)
-        for side, template in phrases.sides.items()
-        for found in pattern_of(template, structures="(.+?)").finditer(text)
-    ]
+    lists = lists_by_side(
+        text, {side: pattern_of(template, structures="(.+?)") for side, template in phrases.sides.items()}
+    )
     sizes = [
         pattern_of(phrases.areas, left=NUMBER, right=NUMBER),
         pattern_of(phrases.area, area=NUMBER),
