@@ -79,6 +79,7 @@ def test_the_command_names_the_pages(tiny_dataset, tiny_config, tmp_path, capsys
     said = capsys.readouterr().out
     assert f"a look at each registration: {tiny_dataset / REGISTRATION}\n" in said
     assert f"a look at each label map: {tiny_dataset / LABELS}\n" in said
+    assert f"a page about all of it: brainatlas-text report {tiny_dataset}\n" in said
     assert cli.main([*arguments, "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary["registration_page"] == str(tiny_dataset / REGISTRATION)

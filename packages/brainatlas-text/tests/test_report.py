@@ -6,6 +6,7 @@ import tarfile
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
@@ -325,6 +326,14 @@ def test_charts_repeat_byte_for_byte_and_say_n_and_how_to_read_them():
         assert one == other
         assert re.match(r"\d", one.number) and one.reading.endswith(".") and one.table.rows
         assert all(len(row) == len(one.table.head) for row in one.table.rows)
+
+
+def test_a_style_may_have_any_name():
+    """Users name styles, in TOML, where a key may hold anything."""
+    for name in ('<b>"x"&', "$x_1$", "été d'été"):
+        chart = charts.lengths_chart({(name, "en"): [3]}, {(name, "en"): 9})
+        drawn = ElementTree.fromstring(str(chart.pictures[0]).replace("<svg ", '<svg xmlns:xlink="x" ', 1))
+        assert f"{name}, en" in ["".join(text.itertext()) for text in drawn.iter("text")]
 
 
 def test_nobody_to_show_is_said_without_a_chart():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -149,6 +150,7 @@ def print_summary(summary: BuildSummary, out: str) -> None:
     console.print(f"a look at each scan: {summary.preparation_page}", soft_wrap=True)
     console.print(f"a look at each registration: {summary.registration_page}", soft_wrap=True)
     console.print(f"a look at each label map: {summary.labels_page}", soft_wrap=True)
+    console.print(f"a page about all of it: brainatlas-text report {shlex.quote(out)}", soft_wrap=True)
     for rejection in summary.rejections:
         line = f"rejected in {rejection.stage}: {rejection.reason}: {rejection.detail}"
         console.print(line, markup=False)  # a path may hold [brackets]

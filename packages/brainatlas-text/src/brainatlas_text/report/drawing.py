@@ -28,6 +28,7 @@ _ON_THE_PAGE = {
 }
 _UNITS_PER_INCH = 72
 _SETTINGS: Any = {
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "svg.fonttype": "none",  # letters stay letters: the page's font, readable aloud
     "font.size": 11,
     "text.color": INK,
@@ -76,7 +77,7 @@ def draw(name: str, words: str, width: float, height: float, content: Callable[[
         content(axes)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return _for_a_page(text.getvalue(), name, words)
+    return _for_a_page(text.getvalue(), re.sub(r"[^\w-]", "-", name), words)  # a style may have any name
 
 
 def _for_a_page(svg: str, name: str, words: str) -> Markup:
