@@ -11,6 +11,7 @@ from playwright.sync_api import Page
 from scipy import ndimage
 
 from brainatlas_text import BrainAtlas, cli
+from brainatlas_text.plan import split_rule
 from brainatlas_text.report import PRIVATE, PUBLIC, write_report
 from brainatlas_text.report.reading import first_samples
 
@@ -75,6 +76,7 @@ def test_nothing_that_may_not_be_passed_on_is_on_the_public_page(tiny_dataset, p
 def test_counts_are_those_of_the_tables(tiny_dataset, private):
     atlas = BrainAtlas(tiny_dataset)
     text = private.read_text(encoding="utf-8")
+    assert split_rule(atlas.recipe.plan) in text.replace("&#39;", "'")
     tiles = text.partition('class="tiles')[2].partition("</ul>")[0]
     kept = sum(pair.split is not None for pair in atlas.plan.values())
     for number, words in (

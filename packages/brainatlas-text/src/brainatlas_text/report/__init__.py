@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from brainatlas_text import wording
+from brainatlas_text import plan, wording
 from brainatlas_text.dataset import BrainAtlas
 from brainatlas_text.pages import shell
 from brainatlas_text.records import Sample
@@ -52,6 +52,7 @@ def write_report(out: Path, *, private: bool = False) -> Path:
         recipe=atlas.recipe.name,
         private=private,
         counts=counts,
+        kept_apart=plan.split_rule(atlas.recipe.plan),
         steps=_steps(atlas, counts),
         sheets=sheets(atlas.root, atlas.scans.values(), permits),
         groups=[(group, [slide(s, words) for s in chosen]) for group, chosen in found.shown.items()],
@@ -76,11 +77,11 @@ def _steps(atlas: BrainAtlas, counts: Counts) -> list[tuple[str, str]]:
     """The way from scans to samples, with this data set's numbers."""
     sources, rejected = len(counts.people), len(atlas.rejections)
     voted = counts.num_scans - counts.labeled
-    planes = ", ".join(atlas.recipe.render.planes)
+    planes, by_hub = ", ".join(atlas.recipe.render.planes), atlas.recipe.register_.method == "hub"
     return [
         ("Scans", f"{counts.num_scans} used of {sources} source{'s' * (sources > 1)}, {rejected} rejected"),
         ("Prepare", "turned to RAS+, brain masked, intensities normalized"),
-        ("Register", "each scan to the template"),
+        ("Register", "each scan to the template" if by_hub else "each pair directly"),
         ("Label", f"{counts.labeled} with their source's labels, {voted} voted by others"),
         ("Plan", f"{counts.planned:,} ordered pairs, {counts.kept:,} kept; splits by person"),
         ("Render", f"one anatomy in another's pose; {planes}"),
