@@ -181,3 +181,21 @@ def test_the_sheets_in_the_documentation_show_what_is_written(repository: Path, 
         assert shown == (tmp_path / path).read_text(encoding="utf-8"), (
             "run packages/brainatlas-text/tools/caption_sheet.py"
         )
+
+
+def test_counted_tokens_are_enough_for_the_real_vocabularies(repository: Path) -> None:
+    pytest.importorskip("tokenizers")
+    sys.path.insert(0, str(repository / "packages" / "brainatlas-text" / "tools"))
+    from check_tokens import tallies
+    from random_facts import random_facts
+    from vocabularies import counters
+
+    try:
+        real = counters()
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
+    found = tallies(random_facts(300), real)
+    assert len(found) == 6 and all(len(tally.tokens) == 300 for tally in found.values())
+    assert not {kind: tally.broken for kind, tally in found.items() if tally.broken}
+    short = found["en", "short"]
+    assert short.counted == short.tokens  # with no numbers but short ones, not one token is counted too many

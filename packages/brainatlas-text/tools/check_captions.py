@@ -193,17 +193,21 @@ def words_in(check: Check, text: str, facts: Facts, where: str) -> None:
         check.equal(what, said, {facts[what]}, where)
 
 
+def as_facts(facts: Facts) -> SliceFacts:
+    """The stored facts of a sample as those that captions are written from."""
+    names = ("sequence", "plane", "index", "position_mm", "position_fraction", "age_years", "juvenile", "sex")
+    structures = tuple(
+        StructureMeasure(**s | {"centroid_mm": tuple(s["centroid_mm"])}) for s in facts["structures"]
+    )
+    return SliceFacts(**{name: facts[name] for name in names}, structures=structures)
+
+
 def read_back(
     check: Check, written: Facts, facts: Facts, tables: tuple[caption.Phrases, ...], where: str
 ) -> None:
     """`caption.read` finds the stored facts in a text, and all structures in one that names all."""
     stated = caption.read(written["text"], tables)
-    names = ("sequence", "plane", "index", "position_mm", "position_fraction", "age_years", "juvenile", "sex")
-    structures = tuple(
-        StructureMeasure(**s | {"centroid_mm": tuple(s["centroid_mm"])}) for s in facts["structures"]
-    )
-    known = SliceFacts(**{name: facts[name] for name in names}, structures=structures)
-    check.equal("read back", caption.disagreements(stated, known), (), where)
+    check.equal("read back", caption.disagreements(stated, as_facts(facts)), (), where)
     if written["style"] in ("full", "report"):
         there = {(s["name"], s["side"]) for s in facts["structures"]}
         found = {(s.name, s.side) for s in stated.structures if s.area_mm2 is not None}
