@@ -222,3 +222,20 @@ def test_disagreements_name_what_is_not_so() -> None:
     truth = caption.write(facts, seed=1, key="k", styles=("full",))[0].text
     assert caption.disagreements(caption.read(truth), facts) == ()
     assert caption.disagreements(caption.read(truth), replace(facts, structures=())) != ()
+
+
+@pytest.mark.parametrize(
+    ("text", "area_mm2"),
+    [
+        ("left thalamus (1,503 mm²)", 1503.0),
+        ("left thalamus (0.044 mm²)", 0.044),
+        ("left thalamus (7,5 mm²)", 7.5),
+        ("thalamus gauche (0,044 mm²)", 0.044),
+        ("thalamus gauche (1.503 mm²)", 1503.0),
+        ("thalamus gauche (7.5\u00a0mm²)", 7.5),
+        ("thalamus gauche (1503mm²)", 1503.0),
+    ],
+)
+def test_numbers_are_read_as_people_of_that_language_write_them(text: str, area_mm2: float) -> None:
+    (stated,) = caption.read(text).structures
+    assert stated == StatedStructure(name="thalamus", side="left", area_mm2=area_mm2)

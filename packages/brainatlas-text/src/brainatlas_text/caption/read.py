@@ -71,6 +71,7 @@ class _Reader:
 
     def __init__(self, phrases: Phrases) -> None:
         self._language = phrases.language
+        self._decimal = phrases.decimal
         self._words = _word_spotter(phrases)
         self._structures = structure_spotter(phrases)
         self._persons = tuple(_person_patterns(phrases))
@@ -121,7 +122,7 @@ class _Reader:
     def _position(self, text: str, plane: Plane | None) -> tuple[float | None, int]:
         for pattern, sign in self._positions[plane] if plane else ():
             if found := pattern.search(text):
-                return (sign * number(found[1]) if sign else 0.0), len(found[0])
+                return (sign * number(found[1], self._decimal) if sign else 0.0), len(found[0])
         return None, 0
 
     def _percent(self, text: str, plane: Plane | None) -> tuple[int | None, int]:
@@ -149,12 +150,12 @@ class _Reader:
         at = end + (text[end : end + 1] == " ")
         if len(sides) == 2 and (areas := self._areas.match(text, at)):
             return [
-                StatedStructure(name=name, side=side, area_mm2=number(area))
+                StatedStructure(name=name, side=side, area_mm2=number(area, self._decimal))
                 for side, area in zip(sides, areas.groups(), strict=True)
             ]
         side = sides[0] if len(sides) == 1 else None
         if area := self._area.match(text, at):
-            return [StatedStructure(name=name, side=side, area_mm2=number(area[1]))]
+            return [StatedStructure(name=name, side=side, area_mm2=number(area[1], self._decimal))]
         if share := self._share.match(text, at):
             return [StatedStructure(name=name, side=side, share_percent=int(share[1]))]
         return [StatedStructure(name=name, side=side) for side in sides]

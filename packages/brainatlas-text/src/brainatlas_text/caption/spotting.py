@@ -96,6 +96,7 @@ def spoken(words: str) -> str:
     return "".join(_FREE[piece.strip()] if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
 
 
-def number(text: str) -> float:
-    """A number with decimal point or comma."""
-    return float(text.replace(",", "."))
+def number(text: str, decimal: str) -> float:
+    """A number with point or comma; three digits after the mark that is not `decimal` make thousands."""
+    whole, mark, rest = text.partition("." if decimal == "," else ",")
+    return float(whole + rest) if mark and len(rest) == 3 else float(text.replace(",", "."))
