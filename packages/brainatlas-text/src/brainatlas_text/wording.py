@@ -33,7 +33,7 @@ class CaptionConfig(BaseModel):
     """`full` names every structure with its size, `short` fits a CLIP encoder; see
     [the styles](../how-to/phrases.md#styles)."""
     languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en",)
-    """Languages of the captions: `en`, `fr`, or those of your own phrase files; each gets the styles it has."""
+    """Languages: `en`, `fr`, or those of your own phrase files; each is written in the styles that it has."""
     phrases: tuple[Path, ...] = ()
     """Phrase files of yours, relative to the recipe's; each adds to the language that it names."""
     max_tokens: dict[str, Annotated[int, Field(gt=2)]] = {}
