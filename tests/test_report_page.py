@@ -216,6 +216,13 @@ def test_the_keyboard_alone_goes_through_phrases_and_structures(viewer):
     assert lit(viewer) == set()
 
 
+def test_labels_of_the_montage_can_be_shown(viewer):
+    labels = viewer.locator(".montage .labels").first
+    assert not labels.is_visible()
+    viewer.locator("#people").get_by_label("Labels").check()
+    assert labels.is_visible()
+
+
 def test_what_is_kept_stays_lit_while_nothing_else_is_pointed_at(viewer):
     row = viewer.locator(".slide:visible .list button").first
     row.click()

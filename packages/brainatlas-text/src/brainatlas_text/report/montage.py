@@ -26,6 +26,8 @@ class Tile:
     key: str
     words: str
     picture: Markup
+    labeled: bool
+    """Whether the picture has labels that the page can show."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +63,11 @@ def _tile(root: Path, scan: ReadyScan, permits: Permits) -> Tile | None:
     picture = shell.picture(root / look) if look else None
     if picture is None:
         return None
-    if not permits.labels(scan):
+    labeled = permits.labels(scan)
+    if not labeled:
         picture = Markup(_LABELS.sub("", picture))
     facts = scan.prepared.facts
     age = "juvenile" if facts.juvenile else "" if facts.age_years is None else f"{facts.age_years:.0f} years"
     sex = {"F": "woman", "M": "man"}.get(facts.sex or "", "")
     words = ", ".join(filter(None, (scan.prepared.sequence, sex, age)))
-    return Tile(key=scan.prepared.key, words=words, picture=picture)
+    return Tile(key=scan.prepared.key, words=words, picture=picture, labeled=labeled)

@@ -2,7 +2,7 @@
   "use strict";
   const ticks = document.getElementById("sheet-labels");
   const sheets = document.getElementById("people");
-  ticks.addEventListener("input", () => sheets.classList.toggle("with-labels", ticks.checked));
+  ticks?.addEventListener("input", () => sheets.classList.toggle("with-labels", ticks.checked));
 
   const form = document.getElementById("choose");
   const slides = [...document.querySelectorAll(".slide")];
