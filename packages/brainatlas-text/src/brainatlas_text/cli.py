@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from brainatlas_text import evaluate_command, show_command
+from brainatlas_text import evaluate_command, plan_command, show_command
+from brainatlas_text.arguments import add_recipe, add_root, add_selection, selection_of
 from brainatlas_text.errors import BrainAtlasError, one_line
 
 REJECTED = 3
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_demo_sources(commands)
     _add_fetch(commands)
+    plan_command.add(commands)
     _add_build(commands)
     _add_report(commands)
     show_command.add(commands)
@@ -127,16 +129,14 @@ def _add_build(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="SOURCE",
         help="ibsr, oasis, ixi, kirby, and bids:PATH for any BIDS folder; one with labels, or --atlas",
     )
-    command.add_argument(
-        "--root", type=Path, default=Path("sources"), help="holds one folder a source (default: ./sources)"
-    )
+    add_root(command)
     command.add_argument(
         "--out",
         type=Path,
         default=Path("brainatlas-dataset"),
         help="data set folder (default: ./brainatlas-dataset)",
     )
-    _add_selection(command)
+    add_selection(command)
     command.add_argument(
         "--atlas",
         action="append",
@@ -146,16 +146,7 @@ def _add_build(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="labeled people of this other data set or BIDS folder vote too, without being part of this "
         "data set; may be repeated",
     )
-    command.add_argument(
-        "--recipe", default="default", help="default, demo, or a .toml file (default: default)"
-    )
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a recipe key, such as render.slice_step=2",
-    )
+    add_recipe(command)
     command.add_argument(
         "--workers", type=int, metavar="N", help="worker processes (default: one a processor)"
     )
@@ -179,36 +170,6 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="show all pictures, in OUT/work/report/index.html, which is never published",
     )
     command.set_defaults(command=_report)
-
-
-def _add_selection(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--subjects",
-        metavar="FILE",
-        help="use only these: a file of subject ids or scan keys, one a line; or paper, for its numbers",
-    )
-    health = command.add_mutually_exclusive_group()
-    health.add_argument(
-        "--healthy-only",
-        dest="healthy_only",
-        action="store_true",
-        default=True,
-        help="leave out who fails the source's own criterion of health (default)",
-    )
-    health.add_argument(
-        "--all-people", dest="healthy_only", action="store_false", help="leave nobody out for their health"
-    )
-    command.add_argument(
-        "--same-person",
-        type=Path,
-        metavar="FILE",
-        help="two ids a line that are one person, so that splits keep them together",
-    )
-    command.add_argument(
-        "--average-repeats",
-        action="store_true",
-        help="average the repeats of a session (OASIS RAW, BIDS runs) instead of using the first",
-    )
 
 
 def _demo_sources(args: argparse.Namespace) -> int:
@@ -253,19 +214,13 @@ def _build(args: argparse.Namespace) -> int:
     from brainatlas_text.errors import InputError
     from brainatlas_text.pipeline import BuildConfig, build
     from brainatlas_text.recipe import load_recipe
-    from brainatlas_text.sources import Selection
 
     if args.workers is not None and args.workers < 1:
         raise InputError(f"--workers must be 1 or more, got {args.workers}")
     config = BuildConfig(
         sources=tuple(args.sources),
         recipe=load_recipe(args.recipe, args.set),
-        selection=Selection(
-            subjects=args.subjects,
-            healthy_only=args.healthy_only,
-            same_person=args.same_person,
-            average_repeats=args.average_repeats,
-        ),
+        selection=selection_of(args),
         root=args.root,
         out=args.out,
         atlases=tuple(args.atlas),

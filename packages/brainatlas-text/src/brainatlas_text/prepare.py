@@ -119,7 +119,7 @@ def prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> Pr
 
 def _prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> PreparedScan:
     opened = volumes.open_scan(scan.image, scan.array_order)
-    factors = _thinning(opened, config.finest_mm)
+    factors = thinning(opened.ras_zooms_mm, config.finest_mm)
     _check_size(opened, factors, scan)
     image = volumes.read(opened, factors)
     _check_image(image, scan, config)
@@ -174,9 +174,9 @@ def _prepare(scan: SourceScan, workspace: Workspace, config: PrepareConfig) -> P
     )
 
 
-def _thinning(opened: OpenedScan, finest_mm: float) -> tuple[int, int, int]:
+def thinning(zooms_mm: tuple[float, float, float], finest_mm: float) -> tuple[int, int, int]:
     """Voxels to average to about 0.9 mm along the RAS axes that are finer than needed."""
-    i, j, k = (max(round(0.9 / zoom), 1) if zoom < finest_mm else 1 for zoom in opened.ras_zooms_mm)
+    i, j, k = (max(round(0.9 / zoom), 1) if zoom < finest_mm else 1 for zoom in zooms_mm)
     return i, j, k
 
 

@@ -67,6 +67,12 @@ class OpenedScan:
         )
         return float(zooms[0]), float(zooms[1]), float(zooms[2])
 
+    @property
+    def ras_shape(self) -> tuple[int, int, int]:
+        """Voxels along the RAS axes."""
+        sizes = dict(zip(io_orientation(self.affine)[:, 0].astype(int), self.shape, strict=True))
+        return sizes[0], sizes[1], sizes[2]
+
 
 def open_scan(path: Path, array_order: str | None = None) -> OpenedScan:
     """Read the header alone; `array_order` gives the axis codes where the header stores none.
