@@ -222,8 +222,8 @@ def _slices(counted: RenderCounts) -> str:
     text = f"Slices cut: {seen}; kept: {kept}; empty: {seen - kept}."
     if counted.volumes_cropped:
         text += (
-            f" Of {counted.volumes_cropped} volumes a part of the brain lies outside of the frame and is not "
-            f"shown, {100 * counted.most_cropped:.1f} % of it at most."
+            f" Volumes whose brain lies in part outside of the frame: {counted.volumes_cropped}; of one of "
+            f"them {100 * counted.most_cropped:.1f} % is not shown, of the others less."
         )
     return text
 
