@@ -192,3 +192,16 @@ def test_a_brain_that_leaves_the_frame_is_measured_not_lost_silently():
     away = render.render_pair(moving, small, spaces.translation((0, 0, 500.0)), EYE)
     assert away.share_cropped == 1.0 and not away.image.any()
     assert not list(render.kept_slices(away, "axial", RenderConfig(frame="fixed")))
+
+
+def test_the_share_outside_is_that_of_voxels_mapped_one_by_one():
+    rng = np.random.default_rng(3)
+    source = rng.integers(0, 2, (13, 17, 11)).astype(np.uint16)
+    matrix = np.eye(4)
+    matrix[:3] += rng.normal(0, 0.2, (3, 4))
+    low, shape = (2, 3, 1), (7, 8, 6)
+    at = np.floor(spaces.apply(matrix, np.argwhere(source)) + 0.5)
+    inside = ((at >= low) & (at < np.add(low, shape))).all(axis=1).mean()
+    assert 0.1 < inside < 0.9
+    assert resample.share_outside(source, matrix, (low, shape)) == pytest.approx(1 - inside)
+    assert resample.share_outside(np.zeros_like(source), matrix, (low, shape)) == 0.0

@@ -157,7 +157,9 @@ def _split_rows(shards: Sequence[Shard]) -> list[tuple[str, int, int, str]]:
 
 def _body(facts: CardFacts) -> str:
     pairs = facts.pairs
-    planned = [(name, pairs[name]) for name in ("planned", "dropped", *SPLITS)]
+    planned = [("planned", pairs["planned"]), ("dropped", pairs["dropped"])]
+    planned.append(("kept", pairs["planned"] - pairs["dropped"]))
+    planned += [(f"kept, {split}", pairs[split]) for split in SPLITS]
     planned.append(("with at least one slice", facts.rendered.volumes_shown))
     rejected = [(r.stage, r.key, r.reason, r.detail) for r in facts.rejections]
     return f"""

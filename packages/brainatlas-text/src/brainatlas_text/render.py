@@ -174,7 +174,8 @@ def render_pair(
 ) -> RenderedPair:
     """Resample the moving scan into the frame, within the box that its brain fills there."""
     moving_vox_from_frame = spaces.invert(moving.affine) @ moving_from_fixed @ frame.affine
-    box, cut = _moved_box(moving.brain_box, spaces.invert(moving_vox_from_frame), frame.shown)
+    frame_from_moving_vox = spaces.invert(moving_vox_from_frame)
+    box, cut = _moved_box(moving.brain_box, frame_from_moving_vox, frame.shown)
     image = resample.linear(moving.image, moving_vox_from_frame, box)
     np.multiply(image, 255.0 / PREPARED_MAX, out=image)
     agreement = None
@@ -188,7 +189,9 @@ def render_pair(
         start=box[0],
         origin_index=origin,
         frame=frame,
-        share_cropped=_share_outside(moving, moving_vox_from_frame, frame.shown) if cut else 0.0,
+        share_cropped=resample.share_outside(moving.image, frame_from_moving_vox, frame.shown)
+        if cut
+        else 0.0,
     )
 
 
@@ -234,12 +237,3 @@ def _moved_box(
     size = high - low
     clipped = (int(low[0]), int(low[1]), int(low[2])), (int(size[0]), int(size[1]), int(size[2]))
     return clipped, bool((low > wanted_low).any() or (high < wanted_high).any())
-
-
-def _share_outside(moving: MovingScan, moving_vox_from_frame: Affine, shown: resample.Box) -> float:
-    """Share of the moving brain's voxels whose place in the frame is not shown."""
-    brain = np.argwhere(moving.image)
-    at = np.rint(spaces.apply(spaces.invert(moving_vox_from_frame), brain))
-    low = np.array(shown[0])
-    inside = ((at >= low) & (at < low + np.array(shown[1]))).all(axis=1)
-    return float(1.0 - inside.mean())

@@ -36,6 +36,14 @@ def nearest(source: NDArray[Any], source_from_target_vox: Affine, box: Box) -> N
     return out
 
 
+def share_outside(source: NDArray[Any], target_from_source_vox: Affine, box: Box) -> float:
+    """Share of the non-zero voxels of `source` whose nearest target voxel lies outside of the box, 0 to 1."""
+    start, shape = np.array(box[0]), np.array(box[1])
+    matrix = np.ascontiguousarray(target_from_source_vox, dtype=np.float64)
+    total, inside = _inside(source, matrix, start, start + shape)
+    return 1.0 - inside / total if total else 0.0
+
+
 def same_box(one: Volume, other: Volume) -> bool:
     """Whether two grids cover the same box of the world to within a voxel."""
     tolerance_mm = float(max(one.zooms_mm.max(), other.zooms_mm.max()))
@@ -106,3 +114,21 @@ def _nearest(source, matrix, start, out):  # type: ignore[no-untyped-def]
                     out[a, b, c] = source[i, j, k]
                 else:
                     out[a, b, c] = 0
+
+
+@nb.njit(cache=True, nogil=True)
+def _inside(source, matrix, low, high):  # type: ignore[no-untyped-def]
+    total, inside = 0, 0
+    for i in range(source.shape[0]):
+        for j in range(source.shape[1]):
+            x0 = matrix[0, 0] * i + matrix[0, 1] * j + matrix[0, 3] + 0.5
+            y0 = matrix[1, 0] * i + matrix[1, 1] * j + matrix[1, 3] + 0.5
+            z0 = matrix[2, 0] * i + matrix[2, 1] * j + matrix[2, 3] + 0.5
+            for k in range(source.shape[2]):
+                if source[i, j, k] == 0:
+                    continue
+                total += 1
+                x, y, z = x0 + matrix[0, 2] * k, y0 + matrix[1, 2] * k, z0 + matrix[2, 2] * k
+                if low[0] <= x < high[0] and low[1] <= y < high[1] and low[2] <= z < high[2]:
+                    inside += 1
+    return total, inside
