@@ -24,7 +24,7 @@ from brainatlas_text.sources.selection import PAPER
 _ISOTROPIC = Grid(shape=(render.SIZE, render.SIZE, render.SIZE), zooms_mm=(1.0, 1.0, 1.0))
 _PRICED = (
     "prepare.mask", "prepare.bias", "prepare.finest_mm", "register.finest_mm", "register.hub", "warp.grid_mm",
-    "warp.iterations", "measure.", "caption.",
+    "warp.iterations", "warp.metric", "measure.", "caption.", "render.min_brain_mm2",
 )  # fmt: skip
 """Beginnings of the keys that change what `costs.toml` says and are not counted with."""
 
@@ -38,7 +38,7 @@ class SourceEstimate:
     """By split."""
     stored_slices: int | None
     """Of a volume in its own grid as it is stored, three planes, the mean; None where no grid is known."""
-    framed_slices: int | None
+    framed_slices: int
     """Of a volume in the recipe's frame, the recipe's planes, the mean."""
 
 
@@ -227,18 +227,18 @@ def _sources(
     for source in dict.fromkeys(m.source for m in members):
         own = [m for m in members if m.source == source]
         people = Counter(splits[subject] for subject in {m.subject for m in own})
+        stored = [sum(m.grid.shape) for m in own if m.grid is not None]
         found[source] = SourceEstimate(
             scans=len(own),
             people={split: people[split] for split in plan.SPLITS},
-            stored_slices=_mean(sum(m.grid.shape) for m in own if m.grid is not None),
-            framed_slices=_mean(sum(frames.cut(m, step=1).values()) for m in own),
+            stored_slices=_mean(stored) if stored else None,
+            framed_slices=_mean([sum(frames.cut(m, step=1).values()) for m in own]),
         )
     return found
 
 
-def _mean(numbers: Iterable[int]) -> int | None:
-    known = list(numbers)
-    return round(sum(known) / len(known)) if known else None
+def _mean(numbers: Sequence[int]) -> int:
+    return round(sum(numbers) / len(numbers))
 
 
 def _own_grid_slices(grids: Iterable[Grid | None]) -> int | None:

@@ -42,7 +42,7 @@ def _sources(estimate: Estimate) -> Table:
             _count(sum(found.people.values())),
             *people,
             stored,
-            _count(found.framed_slices or 0),
+            _count(found.framed_slices),
         )
     return table
 
