@@ -1,11 +1,16 @@
 """The whole build on real scans, where they are at hand; what is known of each person is stated here."""
 
+import json
+import os
+import shutil
+
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 
-from brainatlas_text import BuildConfig, build, caption, load_recipe
+from brainatlas_text import BuildConfig, build, caption, cli, load_recipe
 
 pytestmark = pytest.mark.slow
 PEOPLE = {
@@ -103,3 +108,46 @@ def test_brains_are_the_right_way_up(rows):
             continue
         (low, back), (high, front) = (np.mean(np.nonzero(mask), axis=1) for mask in (cerebellum, cortex))
         assert low > high and back < front
+
+
+def verified(out, capsys) -> tuple[int, dict[str, dict]]:
+    """Exit code of `verify` and its results by check."""
+    code = cli.main(["verify", str(out), "--workers", "1", "--json"])
+    return code, {result["check"]: result for result in json.loads(capsys.readouterr().out)["results"]}
+
+
+def test_no_person_leaks_and_the_two_visits_of_one_look_it(built, capsys):
+    code, results = verified(built[1], capsys)
+    assert code == 0
+    figures = results["lookalikes"]["figures"]
+    assert figures["scans"] == len(PEOPLE) and figures["suspects"] == []
+    assert figures["nearest_across"]["likeness"] < 0.5
+    assert [known["subjects"] for known in figures["known"]] == [["kirby-113", "kirby-113"]] * 3
+    assert figures["known"][-1]["keys"] == ["kirby-113-1-t1w", "kirby-113-2-t1w"]
+    assert figures["known"][-1]["likeness"] > 0.7
+
+
+def test_a_kirby_person_whose_tables_say_two_is_found(built, tmp_path, capsys):
+    """The second visit under another id and in another split."""
+    out = shutil.copytree(built[1], tmp_path / "dataset", copy_function=os.link)
+    splits = {row["split"] for row in pq.read_table(out / "scans.parquet").to_pylist()}
+    native = next(
+        row
+        for row in pq.read_table(out / "plan.parquet").to_pylist()
+        if row["pair"] == "kirby-113-1-t1w_kirby-113-1-t1w"
+    )
+    other = min(splits - {native["split"]})
+    for name in ("scans.parquet", "plan.parquet"):
+        table = pq.read_table(out / name)
+        rows = table.to_pylist()
+        for row in rows:
+            if (row.get("moving") or row.get("key")).startswith("kirby-113-2"):
+                row |= {"split": other, ("subject" if "subject" in row else "moving_subject"): "kirby-999"}
+        (out / name).unlink()  # a link to the file of the honest data set
+        pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), out / name)
+    code, results = verified(out, capsys)
+    assert code == 1
+    named = results["lookalikes"]["breaches"]
+    assert "kirby-113-1-t1w (kirby-113, " in named[0] and "kirby-113-2-t1w (kirby-999, " in named[0]
+    assert all("kirby-999" in breach and "kirby-113-1-t1w" in breach for breach in named)
+    assert any("name kirby-113" in breach for breach in results["people"]["breaches"])

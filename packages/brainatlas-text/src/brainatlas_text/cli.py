@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from brainatlas_text import evaluate_command, plan_command, show_command
+from brainatlas_text import evaluate_command, plan_command, show_command, verify_command
 from brainatlas_text.arguments import add_recipe, add_root, add_selection, selection_of
 from brainatlas_text.errors import BrainAtlasError, one_line
 
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(commands)
     show_command.add(commands)
     evaluate_command.add(commands)
+    verify_command.add(commands)
     return parser
 
 
