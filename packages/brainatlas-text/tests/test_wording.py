@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from brainatlas_text.errors import InputError, OutputError, PhraseError, RecipeE
 from brainatlas_text.recipe import Recipe, to_toml
 from brainatlas_text.wording import CaptionConfig
 from brainatlas_text.workspace import Workspace
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+from random_facts import random_facts
 
 pytestmark = pytest.mark.unit
 
@@ -92,6 +96,11 @@ def test_phrase_files_lie_relative_to_the_recipe(tmp_path: Path) -> None:
             "position_mm",
         ),
         ('[styles.full]\nopening = ["{Plane} slice, 50% of the way up the brain."]\n', 3, "position_percent"),
+        (
+            '[styles.tag]\nsizes = "none"\n[styles.tag.axial]\nopening = ["{Plane}"]\n',
+            2,
+            "styles.tag has no opening for coronal slices; add one",
+        ),
         ('[styles.full]\nvocabulary = "bert"\n', 3, "vocabulary is 'bert'; known: wordpiece, clip"),
         ("[styles.full]\nmax_tokens = 1\n", 3, "max_tokens must be over 2, got 1"),
         (
@@ -168,3 +177,18 @@ def test_two_phrase_files_of_one_name_are_refused(tmp_path: Path) -> None:
     files = (_file(tmp_path / "a", TAG), _file(tmp_path / "b", TAG))
     with pytest.raises(RecipeError, match=r"two files are named mine\.toml; rename one"):
         wording.beside(CaptionConfig(phrases=files))
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_a_style_may_name_no_structures_at_all(tmp_path: Path, language: str) -> None:
+    text = (
+        '[styles.tag]\nsizes = "none"\nmax_tokens = 40\nopening = ["| {sequence}, {plane}, {position} |"]\n'
+    )
+    config = CaptionConfig(
+        styles=("tag",), languages=(language,), phrases=(_file(tmp_path, text, language=language),)
+    )
+    wording.check(config)
+    for key, facts in enumerate(random_facts(50)):
+        (written,) = wording.load(config).write(facts, 1, str(key))
+        assert written.dropped_structures == 0
+        assert caption.read(written.text, tuple(wording.load(config).phrases.values())).structures == ()

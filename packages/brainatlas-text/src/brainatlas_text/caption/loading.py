@@ -233,7 +233,7 @@ def _style(table: Table, slots: frozenset[str]) -> Style:
     sizes = table.take("sizes", str)
     if sizes not in get_args(Sizes):
         table.fail(f"{table.path}.sizes is {sizes!r}; known: {', '.join(get_args(Sizes))}", f'"{sizes}"')
-    opening = table.templates("opening", slots, brackets=True)
+    opening = table.templates("opening", slots, brackets=True, optional=True)
     body = table.templates("body", slots, brackets=True, optional=True)
     own: dict[Plane, dict[str, tuple[Template, ...]]] = {}
     for plane in PLANES:
@@ -267,6 +267,9 @@ def _budget(table: Table) -> Budget:
 
 
 def _check_style(table: Table, style: Style) -> None:
+    for plane, opening in style.opening.items():
+        if not opening:
+            table.fail(f"{table.path} has no opening for {plane} slices; add one", f"[{table.path}]")
     for template in (template for opening in style.opening.values() for template in opening):
         for slot in sorted(template.required & MAY_BE_UNKNOWN):
             problem = f"{{{slot}}} may be unknown; put it in [brackets]"

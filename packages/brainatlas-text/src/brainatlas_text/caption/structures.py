@@ -11,6 +11,8 @@ from brainatlas_text.errors import PhraseError
 from brainatlas_text.records import StructureMeasure
 
 SIDES: tuple[Side, ...] = ("left", "right", "midline")
+LISTS = frozenset(("structures", *SIDES))
+"""Fields of sentences that name structures."""
 
 
 @dataclass(slots=True)

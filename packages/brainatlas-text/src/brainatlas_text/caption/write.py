@@ -118,7 +118,8 @@ def compose(
     """The text of these sentences within a budget, and how many structures were dropped for it."""
     opening, body = sentences
     wanted = opening.slots | (body.slots if body else frozenset())
-    items = lists.items(named, style, phrases, by_side="structures" not in wanted)
+    listed = named if wanted & lists.LISTS else ()
+    items = lists.items(listed, style, phrases, by_side="structures" not in wanted)
     text = _text(opening, body, values, items, phrases)
     kept = len(items)
     while (over := budget.cost(text) - budget.limit) > 0:
