@@ -101,6 +101,8 @@ def test_phrase_files_lie_relative_to_the_recipe(tmp_path: Path) -> None:
             2,
             "styles.tag has no opening for coronal slices; add one",
         ),
+        ('[styles.full]\nbody = ["50% of the way up the brain: {structures}."]\n', 3, "position_percent"),
+        ('[article]\nusual = ""\n', 3, "article.usual must be a list of words, got ''"),
         ('[styles.full]\nvocabulary = "bert"\n', 3, "vocabulary is 'bert'; known: wordpiece, clip"),
         ("[styles.full]\nmax_tokens = 1\n", 3, "max_tokens must be over 2, got 1"),
         (
@@ -192,3 +194,14 @@ def test_a_style_may_name_no_structures_at_all(tmp_path: Path, language: str) ->
         (written,) = wording.load(config).write(facts, 1, str(key))
         assert written.dropped_structures == 0
         assert caption.read(written.text, tuple(wording.load(config).phrases.values())).structures == ()
+
+
+def test_words_that_lose_facts_are_refused(tmp_path: Path) -> None:
+    path = _file(tmp_path, "")
+    path.write_text('language = "en"\ndecimal = ""\n', encoding="utf-8")  # 8.5 would be written as 85
+    with pytest.raises(PhraseError, match=r"must be read back as it was meant, but .*: text"):
+        wording.check(CaptionConfig(phrases=(path,)))
+    path.write_text('language = "en"\nseparator = ""\n', encoding="utf-8")  # "(3 mm²)left thalamus"
+    wording.check(CaptionConfig(styles=("full",), phrases=(path,)))
+    with pytest.raises(PhraseError, match="is not read"):
+        wording.check(CaptionConfig(styles=("short",), phrases=(path,)))  # "thalamiputamina"

@@ -93,6 +93,7 @@ def _load(config_json: str) -> Wording:
 
 def check(config: CaptionConfig) -> None:
     """Raise RecipeError or PhraseError for settings or tables that would fail in the midst of a build."""
+    _load.cache_clear()  # a user may have corrected a file since the last build of this process
     wording = load(config)
     for problem in _problems(wording):
         raise RecipeError(problem)

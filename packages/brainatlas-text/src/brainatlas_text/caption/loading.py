@@ -100,8 +100,8 @@ def _article(top: Table) -> Article | None:
     if not table.entries:
         return None
     article = Article(
-        usual=table.take("usual", str),
-        special=table.take("special", str),
+        usual=table.words("usual")[0],
+        special=table.words("special")[0],
         before_words=frozenset(table.words("before_words", optional=True)),
         before_ages=frozenset(table.take("before_ages", list, [])),
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from typing import TypeVar
 
 from brainatlas_text.caption import structures as lists
@@ -17,7 +16,6 @@ from brainatlas_text.caption.agree import disagreements
 from brainatlas_text.caption.numbers import completed_years, percent
 from brainatlas_text.caption.phrases import Phrases, Side, Style
 from brainatlas_text.caption.read import StatedFacts, read
-from brainatlas_text.caption.template import Template
 from brainatlas_text.caption.tokens import Budget
 from brainatlas_text.caption.write import Sentences, compose, values_of
 from brainatlas_text.errors import PhraseError
@@ -43,10 +41,11 @@ def prove(phrases: Phrases, styles: Iterable[str], budgets: Mapping[str, Budget]
             for facts in _probes(phrases):
                 values = values_of(facts, phrases, _Longest())
                 named = lists.by_name(facts.structures)
+                names = _listed(named, style)
                 for sentences in _sentences(style, facts.plane):
                     budget = budgets.get(name, style.budget)
-                    text, _ = compose(sentences, values, named, style, phrases, budget)
-                    _check(text, facts, sentences, phrases)
+                    text, dropped = compose(sentences, values, named, style, phrases, budget)
+                    _check(text, facts, sentences, phrases, None if dropped else names)
 
 
 def _probes(phrases: Phrases) -> Iterator[SliceFacts]:
@@ -73,8 +72,8 @@ def _probes(phrases: Phrases) -> Iterator[SliceFacts]:
 
 
 def _all_structures(phrases: Phrases) -> Iterator[StructureMeasure]:
-    """Every structure, each side with an area of its own."""
-    area_mm2 = 9000.0
+    """Every structure, each side with an area of its own; some have decimals."""
+    areas_mm2 = (area for tenths in range(96, 0, -1) for area in (100.0 * tenths, tenths / 10 + 0.05))
     for name, said in phrases.structures.items():
         sides: tuple[Side, ...] = ("midline",) if said.midline else ("left", "right")
         for side in sides:
@@ -82,35 +81,43 @@ def _all_structures(phrases: Phrases) -> Iterator[StructureMeasure]:
                 label=0,
                 name=name,
                 side=side,
-                area_mm2=area_mm2,
+                area_mm2=next(areas_mm2),
                 volume_ml=0.0,
                 centroid_mm=(0.0, 0.0, 0.0),
                 agreement=None,
             )
-            area_mm2 -= 101.0
+
+
+def _listed(named: Sequence[lists.NamedStructure], style: Style) -> set[str]:
+    """Names that a list of the style holds; a share of 0% is not said."""
+    whole_mm2 = sum(structure.total_mm2 for structure in named)
+    chosen = lists.chosen(named, style)
+    return {s.name for s in chosen if style.sizes != "share" or percent(s.total_mm2 / whole_mm2)}
 
 
 def _sentences(style: Style, plane: Plane) -> Iterator[Sentences]:
-    """Every opening and every body at least once."""
+    """Every opening alone, then every body behind the first one."""
     openings, bodies = style.opening[plane], style.body[plane]
-    pairs: Iterable[tuple[Template | None, Template | None]] = zip_longest(openings, bodies)
-    for opening, body in pairs:
-        yield opening or openings[0], body or (bodies[0] if bodies else None)
+    yield from ((opening, None) for opening in openings)
+    yield from ((openings[0], body) for body in bodies)
 
 
-def _check(text: str, facts: SliceFacts, sentences: Sentences, phrases: Phrases) -> None:
+def _check(
+    text: str, facts: SliceFacts, sentences: Sentences, phrases: Phrases, names: set[str] | None
+) -> None:
     stated = read(text, (phrases,))
-    if wrong := (*disagreements(stated, facts), *_unread(stated, facts, sentences)):
-        opening, body = sentences
-        to_blame = body if body and not _unread(stated, facts, (opening, None)) else opening
+    if wrong := (*disagreements(stated, facts), *_unread(stated, facts, sentences, names)):
+        last = sentences[1] or sentences[0]
         raise PhraseError(
-            f"{phrases.place_of(to_blame)}: a sentence must be read back as it was meant, but {wrong[0]}:"
-            f" {to_blame.source!r} gave {text[:120]!r}"
+            f"{phrases.place_of(last)}: a sentence must be read back as it was meant, but {wrong[0]}:"
+            f" {last.source!r} gave {text[:120]!r}"
         )
 
 
-def _unread(stated: StatedFacts, facts: SliceFacts, sentences: Sentences) -> Iterator[str]:
-    """What fields say and reading does not find."""
+def _unread(
+    stated: StatedFacts, facts: SliceFacts, sentences: Sentences, names: set[str] | None
+) -> Iterator[str]:
+    """What fields say and reading does not find; `names` are those listed, None where some were dropped."""
     slots = {slot.lower().removeprefix("a_") for template in sentences if template for slot in template.slots}
     placed = "plane" in slots
     years = None if facts.age_years is None else completed_years(facts.age_years)
@@ -125,3 +132,6 @@ def _unread(stated: StatedFacts, facts: SliceFacts, sentences: Sentences) -> Ite
     for slot, what, said, fact in expected:
         if slot in slots and said != fact:
             yield f"{what} reads {said}, was {fact}"
+    missing = (names or set()) - {structure.name for structure in stated.structures}
+    if missing and slots & lists.LISTS:
+        yield f"{min(missing)} is not read"

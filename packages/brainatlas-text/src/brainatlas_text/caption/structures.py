@@ -51,22 +51,22 @@ def by_name(measures: Iterable[StructureMeasure]) -> list[NamedStructure]:
 
 def items(named: Sequence[NamedStructure], style: Style, phrases: Phrases, *, by_side: bool) -> list[Item]:
     """The entries of a style's list; with `by_side`, each side of a name is an entry of its own."""
-    chosen = _chosen(named, style)
+    named_here = chosen(named, style)
     if by_side:
         return [
             Item(f"{phrase_of(phrases, s.name).one[0]} {_area(phrases, s.areas_mm2[side])}", side, 1)
-            for s in chosen
+            for s in named_here
             for side in SIDES
             if side in s.areas_mm2
         ]
     if style.sizes == "area":
-        return [Item(_with_areas(s, phrases), None, s.num_labels) for s in chosen]
+        return [Item(_with_areas(s, phrases), None, s.num_labels) for s in named_here]
     if style.sizes == "none":
-        return [Item(_without_areas(s, phrases), None, s.num_labels) for s in chosen]
+        return [Item(_without_areas(s, phrases), None, s.num_labels) for s in named_here]
     whole_mm2 = sum(s.total_mm2 for s in named)
     return [
         Item(f"{_without_areas(s, phrases)} {phrases.share.pattern.format(share=share)}", None, s.num_labels)
-        for s in chosen
+        for s in named_here
         if (share := percent(s.total_mm2 / whole_mm2)) > 0
     ]
 
@@ -93,12 +93,12 @@ def phrase_of(phrases: Phrases, name: str) -> StructurePhrases:
         raise PhraseError(f"{phrases.file}: [structures] lacks {name!r}; add its phrases") from None
 
 
-def _chosen(named: Sequence[NamedStructure], style: Style) -> Sequence[NamedStructure]:
+def chosen(named: Sequence[NamedStructure], style: Style) -> Sequence[NamedStructure]:
     """The structures that a style names, in its order."""
-    chosen = [s for s in named if s.total_mm2 >= style.smallest_mm2] or list(named[:1])
+    large = [s for s in named if s.total_mm2 >= style.smallest_mm2] or list(named[:1])
     if style.after_others:
-        chosen.sort(key=lambda structure: structure.name in style.after_others)
-    return chosen[: style.at_most]
+        large.sort(key=lambda structure: structure.name in style.after_others)
+    return large[: style.at_most]
 
 
 def _with_areas(structure: NamedStructure, phrases: Phrases) -> str:
