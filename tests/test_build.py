@@ -237,7 +237,10 @@ def test_an_unreadable_scan_is_rejected_by_name_and_the_rest_is_built(tiny_sourc
     assert done.returncode == 3, done.stderr
     summary = json.loads(done.stdout)
     assert [(r["stage"], r["key"][:10]) for r in summary["rejections"]] == [("prepare", "oasis-0011")]
-    assert "OAS1_0011" in summary["rejections"][0]["detail"]
+    told = summary["rejections"][0]["detail"]
+    passed_on = pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()[0]["detail"]
+    assert passed_on == told.replace(f"{root}/", "") and passed_on.startswith("oasis/")  # nobody's folders
+    assert str(tmp_path) not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "oasis-0012" in " ".join(shard_subjects(tmp_path / "out"))
 
 

@@ -6,6 +6,7 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -50,6 +51,19 @@ def write_tables(
     write_shard_table(root / "shards.parquet", shards)
     table = resources.files("brainatlas_text") / "tables" / "labels.tsv"
     write_text(root / "labels.tsv", table.read_text(encoding="utf-8"))
+
+
+def without_places(rejections: Iterable[Rejection], folders: Iterable[Path]) -> tuple[Rejection, ...]:
+    """The rejections as they are passed on: files by their place in the build's folders, not on the disk."""
+    named = {path for folder in folders for path in (folder, folder.resolve()) if path.is_absolute()}
+    prefixes = sorted((f"{path}/" for path in named), key=len, reverse=True)
+
+    def told(detail: str) -> str:
+        for prefix in prefixes:
+            detail = detail.replace(prefix, "")
+        return detail
+
+    return tuple(replace(rejection, detail=told(rejection.detail)) for rejection in rejections)
 
 
 def label_facts(

@@ -129,7 +129,7 @@ def _through(run: Run, config: BuildConfig, found: Selected) -> BuildSummary:
         scans_found={
             name: sum(scan.source == name for scan in found.scans) for name in map(name_of, config.sources)
         },
-        notes=(*notes, *_write(run, placed, ready, planned, made)),
+        notes=(*notes, *_write(run, config, placed, ready, planned, made)),
         rejections=tuple(sorted(run.rejections, key=lambda r: (r.stage, r.key, r.detail))),
         pairs=plan.counts(planned),
         generations=outputs.generations(ready, planned),
@@ -174,6 +174,7 @@ def _render(
 
 def _write(
     run: Run,
+    config: BuildConfig,
     placed: Placement,
     ready: Mapping[str, ReadyScan],
     planned: Sequence[PlannedPair],
@@ -181,9 +182,11 @@ def _write(
 ) -> tuple[str, ...]:
     """Write what belongs beside the shards, and give what there is to note about splits and labels."""
     facts = outputs.label_facts(ready, placed.lent, placed.splits, run.recipe)
-    outputs.write_tables(run.root, ready, placed.quality, planned, made.shards, run.rejections)
+    cohorts = [Path(source.removeprefix("bids:")) for source in config.sources if source.startswith("bids:")]
+    rejections = outputs.without_places(run.rejections, (config.root, config.out, *cohorts, *config.atlases))
+    outputs.write_tables(run.root, ready, placed.quality, planned, made.shards, rejections)
     outputs.write_description(
-        run.root, run.recipe, run.hub, ready, facts, planned, made.shards, run.rejections, made.counts
+        run.root, run.recipe, run.hub, ready, facts, planned, made.shards, rejections, made.counts
     )
     outputs.remove_stale(run.root, [*(shard.path for shard in made.shards), *made.tables])
     return (*outputs.split_notes(ready, planned), *facts.notes)

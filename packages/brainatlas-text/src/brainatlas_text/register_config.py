@@ -33,11 +33,11 @@ class RegisterConfig(BaseModel):
     """Largest accepted ratio of volumes, and its inverse the smallest."""
     max_shear_deg: float = Field(25.0, gt=0.0, lt=90.0)
     """By how much the right angle between two axes may be bent."""
-    min_similarity: float = Field(0.004, ge=0.0, lt=1.0)
+    min_similarity: float = Field(0.006, ge=0.0, lt=1.0)
     """Least normalized mutual information with the hub within both masks, 0 (nothing in common) to 1."""
     min_pair_similarity: float = Field(0.0015, ge=0.0, lt=1.0)
     """The same of a pair: two people in two sequences have less in common than either has with the hub."""
-    min_orientation: float = Field(1.0, ge=0.0)
+    min_orientation: float = Field(1.1, ge=0.0)
     """How many times better the orientation that the header states must fit the hub than any other."""
 
     @field_validator("hub_mask")
