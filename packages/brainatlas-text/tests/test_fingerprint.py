@@ -123,6 +123,18 @@ def test_people_of_one_template_are_alike_but_not_beyond_what_all_share():
     assert fingerprint.beyond(prints[0], again, (mean, mean), 5) > 0.6
 
 
+def test_beyond_one_other_person_a_mirrored_twin_stands_out_and_a_stranger_does_not():
+    one, twin, stranger, other = (fingerprint_of(folds(seed)) for seed in (11, 11, 12, 13))
+    pool = fingerprint.Pool(MIRROR.size)
+    pool.add(other)
+    mean = pool.mean([])
+    turned = fingerprint.mirrored(mean, MIRROR)
+    twin = twin.mirrored(MIRROR)  # the scan under another id, its header lying about sides
+    assert fingerprint.beyond(one, twin.mirrored(MIRROR), (mean, turned), 1) > 0.8
+    assert abs(fingerprint.beyond(one, stranger.mirrored(MIRROR), (mean, turned), 1)) < 0.15
+    assert abs(fingerprint.beyond(one, stranger, (mean, mean), 1)) < 0.15
+
+
 def test_without_others_nothing_is_taken_off():
     one, other = fingerprint_of(folds(6)), fingerprint_of(folds(7))
     pool = fingerprint.Pool(MIRROR.size)

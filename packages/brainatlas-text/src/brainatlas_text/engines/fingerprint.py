@@ -126,14 +126,17 @@ def beyond(
     """Cosine of what two brains have beyond what others have in common, about 0 for two people.
 
     `means`, as of `Pool.mean`, are those of the others, for either brain; they come from `num_others` people.
-    A mean of few people still holds something of each, which both brains then lack alike: that part of the
-    cosine, 1 / (num_others + 1) for two strangers, is taken off. Without others this is the likeness.
+    A mean of few people still holds something of each. Both brains lack it alike where one mean serves both:
+    that part of the cosine, 1 / (num_others + 1) for two strangers, is taken off. Where one brain is
+    mirrored, and its mean with it, it only weakens the cosine, which is made up for. Without others this is
+    the likeness.
     """
     both = one.inside & other.inside
     left, right = (item.edges[both] - mean[both] for item, mean in zip((one, other), means, strict=True))
     length = float(np.sqrt(np.square(left).sum(dtype=np.float64) * np.square(right).sum(dtype=np.float64)))
     cosine = float((left * right).sum(dtype=np.float64)) / length if length > 0 else 0.0
-    return (cosine * (num_others + 1) - 1) / num_others if num_others else cosine
+    shared = 1.0 if means[0] is means[1] else 0.0
+    return (cosine * (num_others + 1) - shared) / num_others if num_others else cosine
 
 
 class Pool:
