@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 
 from brainatlas_text.sources import discover
@@ -43,13 +45,29 @@ def test_two_visits_are_one_person(tmp_path):
     assert found.notes == ("files of sequences that are not used: FMRI 1",)
 
 
-def test_without_the_visit_map_each_scan_counts_for_itself_and_says_so(tmp_path):
-    found = make(tmp_path, "KKI2009-33-FLAIR.nii.gz", visits=False, per_scan=True)
+def test_without_a_map_beside_the_scans_the_published_one_says_who_is_who(tmp_path):
+    names = (f"KKI2009-{number:02d}-MPRAGE.nii.gz" for number in range(1, 43))
+    found = make(tmp_path, *names, visits=False, per_scan=True)
+    visits = Counter(scan.subject for scan in found.scans)
+    assert len(visits) == 21 and set(visits.values()) == {2}
+    assert [scan.image.name[8:10] for scan in found.scans if scan.subject == "kirby-113"] == ["30", "33"]
+    assert not found.notes
+
+
+def test_a_map_beside_the_scans_counts_more_than_the_published_one(tmp_path):
+    (tmp_path / "kirby").mkdir()
+    (tmp_path / "kirby" / "subject_id_to_visit_id.csv").write_text(
+        "Visit_ID,Subject_ID,Subj_Visit\n33,999,1\n"
+    )
+    found = make(tmp_path, "KKI2009-33-FLAIR.nii.gz", "KKI2009-30-FLAIR.nii.gz", visits=False)
+    assert {scan.subject for scan in found.scans} == {"kirby-999", "kirby-113"}
+
+
+def test_a_scan_that_no_map_knows_counts_for_itself_and_says_so(tmp_path):
+    found = make(tmp_path, "KKI2009-77-FLAIR.nii.gz", visits=False)
     (scan,) = found.scans
-    assert (scan.key, scan.subject) == ("kirby-kki33-flair", "kirby-kki33")
-    assert (scan.facts.age_years, scan.facts.sex) == (28.0, "F")
-    assert "no visit map" in scan.notes[-1]
-    assert any("scanned twice is unknown" in note for note in found.notes)
+    assert (scan.key, scan.subject) == ("kirby-kki77-flair", "kirby-kki77")
+    assert "in no visit map" in scan.notes[-1]
 
 
 def test_both_layouts_of_one_scan_are_one_scan(tmp_path):

@@ -2,8 +2,8 @@
 
 Two layouts: NITRC's `KKI2009-33-FLAIR.nii[.gz]`, numbered by scan, in folders by sequence or by scan or flat,
 which is preferred, and `visit_2/113/113-02-FLAIR.nii.gz`, by person and visit. Scan numbers are not paired in
-order, so a map from scan to person is needed to know who is who. SURVEY files are localizers of nine slices,
-not scans of a brain.
+order; who is who is said by `tables/kirby_visits.tsv` (the pairing that the R package kirby21.base
+publishes), or by a map beside the scans. SURVEY files are localizers of nine slices, not scans of a brain.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from brainatlas_text.labels import read_table
 from brainatlas_text.records import Facts, Rejection, SourceScan
 from brainatlas_text.records import Sequence as MriSequence
 from brainatlas_text.sources import tabular
@@ -28,7 +29,7 @@ _BY_PERSON = re.compile(r"(?P<person>\d{3})-0(?P<visit>[12])-(?P<name>[A-Z0-9]+)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One person in the scanner; without the visit map the scan number stands for the person."""
+    """One person in the scanner; of a scan that no map knows the number stands for the person."""
 
     person: str
     visit: int | None
@@ -109,7 +110,7 @@ def _scan(
     if session.visit is None:
         notes = (
             *notes,
-            "no visit map: who was scanned twice is unknown, the scan counts as a person of its own",
+            "in no visit map: who this is is unknown, the scan counts as a person of its own",
         )
     return SourceScan(
         key=f"{session.prefix}-{sequence.lower()}",
@@ -150,12 +151,8 @@ def _people(files: list[Path]) -> People:
     columns = {"number": "VISIT_ID", "person": "SUBJECT_ID", "visit": "SUBJ_VISIT"}
     visits = tabular.find_table(files, ("subject_id_to_visit_id*.csv",), columns, required=tuple(columns))
     notes = [] if demography.rows or per_scan.rows else [*demography.notes, *per_scan.notes]
-    sessions = _sessions(visits)
-    if not sessions:
-        problem = visits.notes[0] if visits.notes else "the visit map has no usable row"
-        notes.append(f"who was scanned twice is unknown ({problem}); splits cannot keep a person together")
     return People(
-        sessions=sessions,
+        sessions=_published_sessions() | _sessions(visits),
         by_person={f"{number:03d}": facts for number, facts in _by_number(demography).items()},
         by_scan=_by_number(per_scan),
         notes=tuple(notes),
@@ -167,6 +164,14 @@ def _by_number(table: tabular.Table) -> dict[int, Facts]:
         number: Facts(age_years=tabular.age(row.get("age")), sex=tabular.sex(row.get("sex")))
         for row in table.rows
         if (number := tabular.whole(row.get("id"))) is not None
+    }
+
+
+def _published_sessions() -> dict[int, Session]:
+    """All 42 scans of the data set."""
+    return {
+        int(row["scan"]): Session(person=row["person"], visit=int(row["visit"]))
+        for row in read_table("kirby_visits.tsv")
     }
 
 
