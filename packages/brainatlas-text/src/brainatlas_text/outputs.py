@@ -26,7 +26,17 @@ from brainatlas_text.sources import terms_of
 from brainatlas_text.voters import tally
 from brainatlas_text.workspace import atomic_path, write_text
 
-_PACKAGES = ("brainatlas-text", "numpy", "scipy", "SimpleITK", "nibabel", "numba", "isal", "nilearn")
+_PACKAGES = (
+    "brainatlas-text",
+    "numpy",
+    "scipy",
+    "SimpleITK",
+    "nibabel",
+    "numba",
+    "zlib-ng",
+    "isal",
+    "nilearn",
+)
 _REJECTED = ("stage", "key", "reason", "detail")
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from brainatlas_text.records import Plane, Sample, Shard
 from brainatlas_text.workspace import Workspace, atomic_path
 
-VERSION = 1
+VERSION = 2
 FORMAT_VERSION = 1
 _BLOCK = 512
 

@@ -13,6 +13,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import DTypeLike, NDArray
 
 from brainatlas_text import headers, slabs, spaces
+from brainatlas_text.compression import gzipped
 from brainatlas_text.errors import GeometryError, SourceError, StageError
 from brainatlas_text.spaces import Affine
 
@@ -232,5 +233,4 @@ def encode(
     image.header.set_slope_inter(slope, None if slope is None else 0.0)
     image.set_sform(volume.affine, code)
     image.set_qform(volume.affine, code)
-    data: bytes = igzip.compress(image.to_bytes(), 2, mtime=0)
-    return data
+    return gzipped(image.to_bytes())

@@ -13,16 +13,14 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from isal import igzip
 from nibabel.spm99analyze import Spm99AnalyzeHeader
 from numpy.typing import DTypeLike, NDArray
 from scipy.io import savemat
 
 from brainatlas_text import spaces
+from brainatlas_text.compression import gzipped
 from brainatlas_text.errors import InputError, StageError
 from brainatlas_text.spaces import Affine
-
-_GZIP_LEVEL = 2
 
 
 def write_nifti(
@@ -42,7 +40,7 @@ def write_nifti(
     image.header.set_xyzt_units(units)
     image.header.set_qform(affine if qform_code else None, qform_code)
     image.header.set_sform(affine, sform_code)
-    _write(path, igzip.compress(image.to_bytes(), _GZIP_LEVEL, mtime=0))
+    _write(path, gzipped(image.to_bytes()))
 
 
 def write_ibsr_nifti(path: Path, array: NDArray[Any], affine: Affine) -> None:

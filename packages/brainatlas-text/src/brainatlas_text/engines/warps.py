@@ -24,6 +24,7 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from brainatlas_text import headers, spaces
+from brainatlas_text.compression import gzipped
 from brainatlas_text.engines.resample import Box
 from brainatlas_text.errors import StageError
 from brainatlas_text.spaces import Affine
@@ -102,7 +103,7 @@ def write_field(path: Path, field: Field) -> None:
     image.header.set_xyzt_units("mm")
     image.set_sform(field.affine, 1)
     image.set_qform(field.affine, 1)
-    path.write_bytes(igzip.compress(image.to_bytes(), 2, mtime=0))
+    path.write_bytes(gzipped(image.to_bytes()))
 
 
 def read_field(path: Path) -> Field:
