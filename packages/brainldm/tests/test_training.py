@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -252,6 +253,42 @@ def test_a_killed_run_goes_on_bit_for_bit(
             process.send_signal(signal.SIGKILL)
     run_command(*command)
     assert same_weights(trained_run, run, "vae") and same_weights(trained_run, run, "ldm")
+
+
+def test_a_terminated_run_saves_first_and_goes_on_bit_for_bit(
+    brainldm_command: Path, run_command, trained_run: Path, tiny_recipe: Path, dataset: Path, tmp_path: Path
+):
+    run = tmp_path / "run"
+    command = [brainldm_command, "train", "--recipe", tiny_recipe, "--data", dataset, "--out", run]
+    command += ["--threads", "1"]
+    log = run / "log.jsonl"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        wait_until(lambda: log.exists() and log.read_text().count("\n") > 0, process)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=240)
+    assert process.returncode == 143 and "the same command goes on" in said
+    assert 8 <= int((run / "checkpoints" / "vae" / "latest").read_text().strip().removeprefix("step-")) < 48
+    run_command(*command)
+    assert same_weights(trained_run, run, "vae") and same_weights(trained_run, run, "ldm")
+
+
+def test_minutes_that_are_over_end_each_stage_after_a_step_and_lose_nothing(
+    trained_run: Path, tiny_recipe: Path, dataset: Path, tmp_path: Path
+):
+    config = TrainConfig(
+        recipe=load_recipe(tiny_recipe), data=dataset, out=tmp_path, max_minutes=1e-6, threads=1
+    )
+    seen = [train(config)[-1] for _ in range(6)]
+    assert [(result.stage, result.images, result.paused) for result in seen[:2]] == [
+        ("vae", 8, "time"),
+        ("vae", 16, "time"),
+    ]
+    assert seen[-1].images == 48
+    stopped = train(config)[-1]  # within the first block of latents
+    assert (stopped.stage, stopped.images, stopped.paused) == ("latents", 0, "time")
+    assert not LatentStore(RunFolder(tmp_path).latents).path(0).exists()
+    train(replace(config, max_minutes=None))
+    assert same_weights(trained_run, tmp_path, "vae") and same_weights(trained_run, tmp_path, "ldm")
 
 
 def wait_until(holds: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:

@@ -15,6 +15,8 @@ from brainldm.errors import BrainLDMError, InputError
 if TYPE_CHECKING:
     from brainldm.records import StageResult
 
+TERMINATED = 143
+"""What a process returns that SIGTERM ended: 128 + 15. Training has saved a snapshot by then."""
 _DATA = Path("brainatlas-dataset")
 _TRAIN_EXAMPLE = """examples:
   accelerate launch brainldm train --recipe demo --data ./brainatlas-dataset --out ./runs/demo
@@ -32,7 +34,9 @@ Fewer images are used where the data set has fewer; each figure states its count
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit code: 0 done, 1 failure, 2 the user's input is at fault."""
+    """Runs a command; returns its exit code: 0 done, 1 failure, 2 the user's input is at fault,
+    143 stopped by SIGTERM with a snapshot.
+    """
     options = build_parser().parse_args(arguments)
     _log_to_stderr(options.quiet)
     try:
@@ -78,6 +82,11 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--stage", choices=("all", "vae", "latents", "ldm"), default="all", help="(default: all)"
     )
     train.add_argument("--max-images", type=_positive, help="each training stage stops after so many images")
+    train.add_argument(
+        "--max-minutes",
+        type=_positive_minutes,
+        help="all stages together stop after so long, with a snapshot; the same command goes on",
+    )
     train.add_argument(
         "--threads", type=_positive, help="CPU threads of a process (default: its share of the cores)"
     )
@@ -143,12 +152,13 @@ def _train(options: argparse.Namespace) -> int:
         out=options.out,
         stage=options.stage,
         max_images=options.max_images,
+        max_minutes=options.max_minutes,
         threads=options.threads,
     )
     results = train(config)
     if os.environ.get("RANK", "0") == "0":
         _print_results(results, config.out or Path("runs") / recipe.name)
-    return 0
+    return TERMINATED if results[-1].paused == "signal" else 0
 
 
 def _sample(options: argparse.Namespace) -> int:
@@ -220,6 +230,8 @@ def _print_results(results: list[StageResult], out: Path) -> None:
         table.add_row(result.stage, f"{result.images:,}", f"{result.seconds:.0f}", loss)
     console = Console()
     console.print(table)
+    if results[-1].paused:
+        console.print("stopped before the end, with a snapshot; the same command goes on", soft_wrap=True)
     console.print(
         f"pictures: {out / 'pictures'}   curves: tensorboard --logdir {out / 'tensorboard'}", soft_wrap=True
     )
@@ -244,6 +256,13 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
     return number
+
+
+def _positive_minutes(text: str) -> float:
+    minutes = float(text)
+    if not minutes > 0:
+        raise argparse.ArgumentTypeError(f"expected minutes above 0, got {text}")
+    return minutes
 
 
 def _log_to_stderr(quiet: bool) -> None:

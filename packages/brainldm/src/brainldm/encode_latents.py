@@ -25,6 +25,7 @@ from brainldm.data import SampleSet
 from brainldm.latents import LatentScale, LatentStore, to_unit
 from brainldm.networks import Autoencoder, autocast
 from brainldm.records import Config, Precision, StageResult
+from brainldm.stops import Stops
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ def encode_latents(
     autoencoder: Autoencoder,
     config: LatentsConfig,
     precision: Precision,
+    stops: Stops,
 ) -> StageResult:
     """Fills `run.latents` for all samples with the given (averaged) weights, or goes on filling it."""
     start = time.monotonic()
@@ -61,8 +63,15 @@ def encode_latents(
     accelerator.wait_for_everyone()
     num_blocks = -(-len(samples) // store.BLOCK)
     for block in range(accelerator.process_index, num_blocks, accelerator.num_processes):
-        if not store.path(block).is_file():
-            _encode_block(accelerator, samples, autoencoder, store, block, config.batch_size, precision)
+        if not (stops.asked() or store.path(block).is_file()):
+            _encode_block(
+                accelerator, samples, autoencoder, store, block, config.batch_size, precision, stops
+            )
+    if pause := stops.agreed():
+        done = sum(store.path(block).is_file() for block in range(num_blocks))
+        seconds = time.monotonic() - start
+        images = min(done * store.BLOCK, len(samples))
+        return StageResult(stage="latents", images=images, seconds=seconds, paused=pause)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process and store.load_scale() is None:
         store.save_scale(measure_scale(store, num_blocks, common=config.scale == "common"))
@@ -102,10 +111,14 @@ def _encode_block(
     block: int,
     batch_size: int,
     precision: Precision,
+    stops: Stops,
 ) -> None:
+    """Writes one block; leaves nothing where it is asked to stop on the way."""
     numbers = range(block * store.BLOCK, min((block + 1) * store.BLOCK, len(samples)))
     moments: list[NDArray[np.float16]] = []
     for first in range(numbers.start, numbers.stop, batch_size):
+        if stops.asked():
+            return
         batch = [samples.image(number) for number in range(first, min(first + batch_size, numbers.stop))]
         with autocast(accelerator.device, precision):
             mean, log_var = autoencoder.encode(to_unit(np.stack(batch)).to(accelerator.device))

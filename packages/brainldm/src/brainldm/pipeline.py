@@ -27,6 +27,7 @@ from brainldm.recipe import Recipe, dump_recipe, first_difference, load_recipe
 from brainldm.records import PLANES, SEQUENCES, STAGES, Precision, Stage, StageResult
 from brainldm.scores import Scores
 from brainldm.shard_index import fingerprint
+from brainldm.stops import Stops
 from brainldm.text import SCRATCH, TextEncoder, Tokenizer, load_text, prepare_scratch
 from brainldm.train_ldm import LdmParts, train_ldm
 from brainldm.train_vae import train_vae
@@ -51,12 +52,16 @@ class TrainConfig:
     stage: Stage | Literal["all"] = "all"
     max_images: int | None = None
     """Each training stage stops here; the same call without it goes on."""
+    max_minutes: float | None = None
+    """All of it stops after so long, with a snapshot; the same call goes on."""
     threads: int | None = None
     """CPU threads of this process; None = the cores dealt evenly to the processes of this machine."""
 
 
 def train(config: TrainConfig) -> list[StageResult]:
     """Trains the stages asked for; a run that was stopped goes on where it was.
+
+    SIGTERM and `max_minutes` end it after the step at hand, with a snapshot; the last result says why.
 
     Call it in every process of a launch (`accelerate launch`, `torchrun`) or in just one.
 
@@ -74,9 +79,13 @@ def train(config: TrainConfig) -> list[StageResult]:
         _claim(run, recipe, config.data, samples)
     accelerator.wait_for_everyone()
     stages = STAGES if config.stage == "all" else (config.stage,)
-    results = []
-    for stage in stages:
-        results.append(_train_stage(stage, accelerator, run, recipe, config, samples))
+    results: list[StageResult] = []
+    stops = Stops(accelerator, config.max_minutes)
+    with stops.listening():
+        for stage in stages:
+            results.append(_train_stage(stage, accelerator, run, recipe, config, samples, stops))
+            if results[-1].paused:
+                break
     accelerator.end_training()
     return results
 
@@ -119,6 +128,7 @@ def _train_stage(
     recipe: Recipe,
     config: TrainConfig,
     samples: SampleSet,
+    stops: Stops,
 ) -> StageResult:
     if stage == "vae":
         shown = _shown(config.data, recipe.data, run)
@@ -131,11 +141,14 @@ def _train_stage(
             recipe.vae,
             seed=recipe.seed,
             precision=_precision(recipe),
+            stops=stops,
             max_images=config.max_images,
         )
     autoencoder = load_autoencoder(run, recipe.autoencoder).to(accelerator.device)
     if stage == "latents":
-        return encode_latents(accelerator, run, samples, autoencoder, recipe.latents, _precision(recipe))
+        return encode_latents(
+            accelerator, run, samples, autoencoder, recipe.latents, _precision(recipe), stops
+        )
     store = LatentStore(run.latents)
     scale = store.load_scale()
     if scale is None or scale.count == 0:
@@ -160,6 +173,7 @@ def _train_stage(
         recipe.ldm,
         seed=recipe.seed,
         precision=_precision(recipe),
+        stops=stops,
         max_images=config.max_images,
     )
 

@@ -19,6 +19,8 @@ Plane = Literal["axial", "coronal", "sagittal"]
 Sequence = Literal["T1w", "T2w", "FLAIR"]
 Stage = Literal["vae", "latents", "ldm"]
 Precision = Literal["fp32", "bf16"]
+Pause = Literal["signal", "time"]
+"""Why training left before its end: SIGTERM, or `--max-minutes`."""
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 SEQUENCES: tuple[Sequence, ...] = ("T1w", "T2w", "FLAIR")
 STAGES: tuple[Stage, ...] = ("vae", "latents", "ldm")
@@ -53,3 +55,5 @@ class StageResult:
     """Of this call."""
     loss: float | None = None
     """Mean over the last stretch of the log; None where nothing was trained in this call."""
+    paused: Pause | None = None
+    """Why it is not at its end; the same call goes on."""

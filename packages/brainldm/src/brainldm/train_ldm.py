@@ -38,8 +38,9 @@ from brainldm.networks import (
     count_parameters,
 )
 from brainldm.optimizers import OptimizerConfig
-from brainldm.records import Config, Precision, StageResult
+from brainldm.records import Config, Pause, Precision, StageResult
 from brainldm.sampling import SamplingConfig
+from brainldm.stops import Stops
 from brainldm.text import NULL_CAPTION, TextEncoder, Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ def train_ldm(
     *,
     seed: int,
     precision: Precision,
+    stops: Stops,
     max_images: int | None = None,
 ) -> StageResult:
     """Trains, or goes on training, until `config.images` (or `max_images`) have been seen.
@@ -109,6 +111,7 @@ def train_ldm(
         config: how it is trained.
         seed: of order, chance and first weights.
         precision: of the networks' products.
+        stops: says when to save and leave.
         max_images: stops earlier; the learning rate still follows `config.images`.
 
     Raises:
@@ -133,6 +136,7 @@ def train_ldm(
 
     main = accelerator.is_main_process
     meter = Meter(config.log_every, config.picture_every, config.checkpoint_every)
+    pause: Pause | None = None
     with StageLog(run.path, "ldm", total=total, images_seen=cursor, enabled=main) as log:
         for batch in prefetched(load, range(cursor, total, stream.batch_size)):
             values = trainer.step(batch, cursor)
@@ -141,15 +145,20 @@ def train_ldm(
                 raise run.stop(samples.keys(numbers), "ldm", cursor, write=main)
             cursor += stream.batch_size
             meter.add(values)
+            pause = stops.agreed()
             log_now, picture_now, save_now = meter.due(cursor, stream.batch_size, last=cursor >= total)
             if log_now:
                 log.scalars(cursor, meter.means())
             if picture_now and main:
                 log.picture(cursor, "samples", trainer.draw_grid(grid))
-            if save_now and main:
+            if (save_now or pause) and main:
                 save_snapshot(run.checkpoints("ldm"), trainer.snapshot(cursor))
+            if pause:
+                break
         accelerator.wait_for_everyone()
-    return StageResult(stage="ldm", images=cursor, seconds=log.seconds, loss=meter.last.get("loss"))
+    return StageResult(
+        stage="ldm", images=cursor, seconds=log.seconds, loss=meter.last.get("loss"), paused=pause
+    )
 
 
 def _load_batch(

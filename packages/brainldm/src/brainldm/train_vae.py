@@ -36,7 +36,8 @@ from brainldm.networks import (
     count_parameters,
 )
 from brainldm.optimizers import OptimizerConfig
-from brainldm.records import Config, Precision, StageResult
+from brainldm.records import Config, Pause, Precision, StageResult
+from brainldm.stops import Stops
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ def train_vae(
     *,
     seed: int,
     precision: Precision,
+    stops: Stops,
     max_images: int | None = None,
 ) -> StageResult:
     """Trains, or goes on training, until `config.images` (or `max_images`) have been seen.
@@ -85,6 +87,7 @@ def train_vae(
         config: how it is trained.
         seed: of order, noise and first weights.
         precision: of the networks' products.
+        stops: says when to save and leave.
         max_images: stops earlier; the learning rate still follows `config.images`.
 
     Raises:
@@ -113,6 +116,7 @@ def train_vae(
 
     main = accelerator.is_main_process
     meter = Meter(config.log_every, config.picture_every, config.checkpoint_every)
+    pause: Pause | None = None
     with StageLog(run.path, "vae", total=total, images_seen=cursor, enabled=main) as log:
         for batch in prefetched(load, range(cursor, total, stream.batch_size)):
             terms = trainer.step(batch, cursor)
@@ -121,15 +125,20 @@ def train_vae(
                 raise run.stop(samples.keys(numbers), "vae", cursor, write=main)
             cursor += stream.batch_size
             meter.add(terms)
+            pause = stops.agreed()
             log_now, picture_now, save_now = meter.due(cursor, stream.batch_size, last=cursor >= total)
             if log_now:
                 log.scalars(cursor, meter.means())
             if picture_now and main:
                 log.picture(cursor, "reconstructions", trainer.show(shown))
-            if save_now and main:
+            if (save_now or pause) and main:
                 save_snapshot(run.checkpoints("vae"), trainer.snapshot(cursor))
+            if pause:
+                break
         accelerator.wait_for_everyone()
-    return StageResult(stage="vae", images=cursor, seconds=log.seconds, loss=meter.last.get("loss"))
+    return StageResult(
+        stage="vae", images=cursor, seconds=log.seconds, loss=meter.last.get("loss"), paused=pause
+    )
 
 
 class _Trainer:
