@@ -1,4 +1,4 @@
-"""The latent diffusion model's training: one visible loop."""
+"""The latent diffusion model's training: what a step is; `loop` runs the steps."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from brainldm.checkpoints import (
     Snapshot,
     load_snapshot,
     load_weights_into,
-    save_snapshot,
     trained_weights,
 )
-from brainldm.data import SampleSet, Stream, chance, prefetched
+from brainldm.data import SampleSet, Stream, chance
 from brainldm.diffusion import DiffusionConfig
 from brainldm.ema import Ema
 from brainldm.errors import CheckpointError
 from brainldm.latents import LatentScale, LatentStore
-from brainldm.logs import Meter, StageLog, montage
+from brainldm.logs import Meter, montage
+from brainldm.loop import Schedule, run_steps
 from brainldm.networks import (
     Autoencoder,
     ConditionedUNet,
@@ -38,7 +38,7 @@ from brainldm.networks import (
     count_parameters,
 )
 from brainldm.optimizers import OptimizerConfig
-from brainldm.records import Config, Pause, Precision, StageResult
+from brainldm.records import Config, Precision, StageResult
 from brainldm.sampling import SamplingConfig
 from brainldm.stops import Stops
 from brainldm.text import NULL_CAPTION, TextEncoder, Tokenizer
@@ -134,31 +134,15 @@ def train_ldm(
     def load(at: int) -> _Batch:
         return _load_batch(samples, parts, path, stream, seed, at)
 
-    main = accelerator.is_main_process
-    meter = Meter(config.log_every, config.picture_every, config.checkpoint_every)
-    pause: Pause | None = None
-    with StageLog(run.path, "ldm", total=total, images_seen=cursor, enabled=main) as log:
-        for batch in prefetched(load, range(cursor, total, stream.batch_size)):
-            values = trainer.step(batch, cursor)
-            if values is None:
-                numbers = stream.numbers(np.arange(cursor, cursor + stream.batch_size))
-                raise run.stop(samples.keys(numbers), "ldm", cursor, write=main)
-            cursor += stream.batch_size
-            meter.add(values)
-            pause = stops.agreed()
-            log_now, picture_now, save_now = meter.due(cursor, stream.batch_size, last=cursor >= total)
-            if log_now:
-                log.scalars(cursor, meter.means())
-            if picture_now and main:
-                log.picture(cursor, "samples", trainer.draw_grid(grid))
-            if (save_now or pause) and main:
-                save_snapshot(run.checkpoints("ldm"), trainer.snapshot(cursor))
-            if pause:
-                break
-        accelerator.wait_for_everyone()
-    return StageResult(
-        stage="ldm", images=cursor, seconds=log.seconds, loss=meter.last.get("loss"), paused=pause
+    schedule = Schedule(
+        stage="ldm",
+        start=cursor,
+        total=total,
+        meter=Meter(config.log_every, config.picture_every, config.checkpoint_every),
+        picture_name="samples",
+        draw=lambda: trainer.draw_grid(grid),
     )
+    return run_steps(accelerator, run, samples, stream, load, trainer, schedule, stops)
 
 
 def _load_batch(

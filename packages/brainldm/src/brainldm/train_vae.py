@@ -1,4 +1,4 @@
-"""The autoencoder's training: one visible loop."""
+"""The autoencoder's training: what a step is; `loop` runs the steps."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from brainldm.checkpoints import (
     Snapshot,
     load_snapshot,
     load_weights_into,
-    save_snapshot,
     trained_weights,
 )
-from brainldm.data import SampleSet, Stream, chance, prefetched
+from brainldm.data import SampleSet, Stream, chance
 from brainldm.ema import Ema
-from brainldm.logs import Meter, StageLog, montage
+from brainldm.logs import Meter, montage
+from brainldm.loop import Schedule, run_steps
 from brainldm.losses import VaeLossConfig
 from brainldm.networks import (
     Autoencoder,
@@ -36,7 +36,7 @@ from brainldm.networks import (
     count_parameters,
 )
 from brainldm.optimizers import OptimizerConfig
-from brainldm.records import Config, Pause, Precision, StageResult
+from brainldm.records import Config, Precision, StageResult
 from brainldm.stops import Stops
 
 logger = logging.getLogger(__name__)
@@ -114,31 +114,15 @@ def train_vae(
         noise = [chance(seed, position).standard_normal(shape, np.float32) for position in positions.tolist()]
         return _Batch(images=images, noise=torch.from_numpy(np.stack(noise)))
 
-    main = accelerator.is_main_process
-    meter = Meter(config.log_every, config.picture_every, config.checkpoint_every)
-    pause: Pause | None = None
-    with StageLog(run.path, "vae", total=total, images_seen=cursor, enabled=main) as log:
-        for batch in prefetched(load, range(cursor, total, stream.batch_size)):
-            terms = trainer.step(batch, cursor)
-            if terms is None:
-                numbers = stream.numbers(np.arange(cursor, cursor + stream.batch_size))
-                raise run.stop(samples.keys(numbers), "vae", cursor, write=main)
-            cursor += stream.batch_size
-            meter.add(terms)
-            pause = stops.agreed()
-            log_now, picture_now, save_now = meter.due(cursor, stream.batch_size, last=cursor >= total)
-            if log_now:
-                log.scalars(cursor, meter.means())
-            if picture_now and main:
-                log.picture(cursor, "reconstructions", trainer.show(shown))
-            if (save_now or pause) and main:
-                save_snapshot(run.checkpoints("vae"), trainer.snapshot(cursor))
-            if pause:
-                break
-        accelerator.wait_for_everyone()
-    return StageResult(
-        stage="vae", images=cursor, seconds=log.seconds, loss=meter.last.get("loss"), paused=pause
+    schedule = Schedule(
+        stage="vae",
+        start=cursor,
+        total=total,
+        meter=Meter(config.log_every, config.picture_every, config.checkpoint_every),
+        picture_name="reconstructions",
+        draw=lambda: trainer.show(shown),
     )
+    return run_steps(accelerator, run, samples, stream, load, trainer, schedule, stops)
 
 
 class _Trainer:
